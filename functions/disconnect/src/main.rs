@@ -1,0 +1,2 @@
+//! disconnect
+fn main() {}

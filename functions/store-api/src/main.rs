@@ -1,0 +1,2 @@
+//! store-api
+fn main() {}
