@@ -1,0 +1,193 @@
+//! The store's data for one question: asked in parallel under one deadline, told to the model and shown as cards.
+
+use futures_util::future::{Either, OptionFuture, select};
+use futures_util::join;
+
+use crate::ids::{Principal, ProductId};
+use crate::intent::Intent;
+use crate::limits::{
+    CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, GATHER_DEADLINE_MS, GROUNDING_ARTICLES_MAX, GROUNDING_PRODUCTS_MAX,
+    GROUNDING_REVIEWS_MAX, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX, SNIPPET_CHARS_MAX,
+};
+use crate::ports::{Clock, Ports, StoreServices as _, Unavailable};
+use crate::prompt::cut;
+use crate::protocol::{
+    Degraded, Dependency, Locale, OrderCard, OrderCardItem, ProductCard, ServerEvent, Source, degraded_text,
+};
+use crate::store::{Article, Bilingual, Order, Product, Promotion, Recommendation, Review};
+
+/// What the store said about a question.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gathered {
+    /// The product on the page, then what the search found.
+    pub products: Vec<Product>,
+    /// For this shopper.
+    pub recommendations: Vec<Recommendation>,
+    /// Running now.
+    pub promotions: Vec<Promotion>,
+    /// The shopper's own, newest first; only when the question is about orders.
+    pub orders: Vec<Order>,
+    /// Of the product on the page.
+    pub reviews: Vec<Review>,
+    /// That match the question.
+    pub articles: Vec<Article>,
+    /// What did not answer, of the services a shopper notices.
+    pub degraded: Vec<Dependency>,
+}
+
+/// Asks every service the question needs, at once. Takes as long as the slowest, [`GATHER_DEADLINE_MS`] at the most;
+/// what fails or is late is left out, and named if a shopper would notice.
+pub async fn gather<P: Ports>(
+    ports: &P,
+    principal: &Principal,
+    question: &str,
+    intent: Intent,
+    product_id: Option<&ProductId>,
+) -> Gathered {
+    let store = ports.store();
+    let clock = ports.clock();
+    let deadline = clock.now_ms() + GATHER_DEADLINE_MS;
+    let orders_of = principal.shopper().filter(|_| intent.needs_orders());
+    let (on_page, found, recommendations, orders, articles, promotions, reviews) = join!(
+        OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.product(id)))),
+        in_time(clock, deadline, store.search(question, GROUNDING_PRODUCTS_MAX)),
+        in_time(clock, deadline, store.recommendations(principal.shopper(), PRODUCT_CARDS_MAX)),
+        OptionFuture::from(orders_of.map(|shopper| in_time(clock, deadline, store.orders(shopper)))),
+        in_time(clock, deadline, store.articles(question, GROUNDING_ARTICLES_MAX)),
+        in_time(clock, deadline, store.promotions()),
+        OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.reviews(id, GROUNDING_REVIEWS_MAX)))),
+    );
+
+    let mut gathered = Gathered::default();
+    let mut missing = |dependency: Dependency| {
+        if !gathered.degraded.contains(&dependency) {
+            gathered.degraded.push(dependency);
+        }
+    };
+    let on_page = on_page.and_then(|answer| answer.unwrap_or_else(|| {
+        missing(Dependency::Catalog);
+        None
+    }));
+    let mut found = found.unwrap_or_else(|| {
+        missing(Dependency::Catalog);
+        Vec::new()
+    });
+    let recommendations = recommendations.unwrap_or_else(|| {
+        missing(Dependency::Recommendations);
+        Vec::new()
+    });
+    let orders = orders.map_or_else(Vec::new, |answer| {
+        answer.unwrap_or_else(|| {
+            missing(Dependency::Orders);
+            Vec::new()
+        })
+    });
+    let articles = articles.unwrap_or_else(|| {
+        missing(Dependency::Knowledge);
+        Vec::new()
+    });
+    if let Some(on_page) = on_page {
+        found.retain(|product| product.product_id != on_page.product_id);
+        found.insert(0, on_page);
+    }
+    Gathered {
+        products: found,
+        recommendations,
+        promotions: promotions.unwrap_or_default(),
+        orders,
+        reviews: reviews.flatten().unwrap_or_default(),
+        articles,
+        ..gathered
+    }
+}
+
+/// What the service answered; none if it failed or was late, which is logged here.
+async fn in_time<T>(
+    clock: &impl Clock,
+    deadline: u64,
+    call: impl Future<Output = Result<T, Unavailable>>,
+) -> Option<T> {
+    let call = std::pin::pin!(call);
+    let alarm = std::pin::pin!(clock.sleep_until(deadline));
+    match select(call, alarm).await {
+        Either::Left((Ok(answer), _)) => Some(answer),
+        Either::Left((Err(error), _)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "store service failed");
+            None
+        }
+        Either::Right(((), _)) => {
+            tracing::warn!(deadline_ms = GATHER_DEADLINE_MS, "store service was late");
+            None
+        }
+    }
+}
+
+impl Gathered {
+    /// What the shopper is shown before the answer: notices, cards, sources.
+    ///
+    /// Orders when the question is about them, else the products found, else recommendations if that is what the shopper
+    /// asked for or is looking around.
+    pub fn events(&self, intent: Intent, locale: Locale) -> Vec<ServerEvent> {
+        let degraded = self.degraded.iter().map(|dependency| {
+            let message = degraded_text(*dependency, locale).to_owned();
+            ServerEvent::Degraded(Degraded { dependency: *dependency, message })
+        });
+        let orders = self.orders.iter().take(ORDER_CARDS_MAX).map(|order| ServerEvent::OrderCard(order_card(order, locale)));
+        let recommends = intent == Intent::Recommendation
+            || (intent == Intent::ProductDiscovery && self.articles.is_empty());
+        let products: Vec<ProductCard> = if intent.needs_orders() {
+            Vec::new()
+        } else if self.products.is_empty() && recommends {
+            let card = |item: &Recommendation| product_card(&item.product, Some(&item.reason), locale);
+            self.recommendations.iter().map(card).collect()
+        } else {
+            self.products.iter().map(|product| product_card(product, None, locale)).collect()
+        };
+        let products = products.into_iter().take(PRODUCT_CARDS_MAX).map(ServerEvent::ProductCard);
+        let sources = self.articles.iter().take(GROUNDING_ARTICLES_MAX).map(|article| {
+            ServerEvent::Source(Source {
+                id: article.article_id.clone(),
+                title: shown(&article.title, locale),
+                url: Some(article.url.clone()),
+                snippet: Some(cut(article.body.in_locale(locale), SNIPPET_CHARS_MAX).to_owned()),
+            })
+        });
+        degraded.chain(orders).chain(products).chain(sources).collect()
+    }
+}
+
+fn shown(text: &Bilingual, locale: Locale) -> String {
+    cut(text.in_locale(locale), CARD_TEXT_CHARS_MAX).to_owned()
+}
+
+fn product_card(product: &Product, reason: Option<&Bilingual>, locale: Locale) -> ProductCard {
+    ProductCard {
+        product_id: product.product_id.clone(),
+        title: shown(&product.title, locale),
+        volume: product.volume,
+        authors: product.authors.iter().map(|author| shown(author, locale)).collect(),
+        price: product.price.clone(),
+        in_stock: product.stock > 0,
+        url: product.url.clone(),
+        image_url: product.image_url.clone(),
+        reason: reason.map(|reason| shown(reason, locale)),
+        as_of: product.as_of,
+    }
+}
+
+fn order_card(order: &Order, locale: Locale) -> OrderCard {
+    let item = |line: &crate::store::OrderLine| OrderCardItem {
+        product_id: line.product_id.clone(),
+        title: shown(&line.title, locale),
+        quantity: line.quantity,
+    };
+    OrderCard {
+        order_id: order.order_id.clone(),
+        status: order.status,
+        eta: order.eta.clone(),
+        carrier: order.carrier.clone(),
+        items: order.items.iter().take(CARD_ITEMS_MAX).map(item).collect(),
+        url: order.url.clone(),
+        as_of: order.as_of,
+    }
+}

@@ -1,0 +1,60 @@
+//! What a message is about.
+
+use serde::{Deserialize, Serialize};
+
+/// What a shopper wants of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// To find a product.
+    ProductDiscovery,
+    /// To be recommended one.
+    Recommendation,
+    /// To know something about one.
+    ProductQuestion,
+    /// To know how the store works.
+    Faq,
+    /// To know where an order is.
+    OrderTracking,
+    /// To send something back.
+    ReturnRequest,
+    /// To know what is on offer.
+    Promotion,
+    /// Help with paying.
+    CheckoutHelp,
+    /// A person.
+    Escalation,
+    /// To talk.
+    Chitchat,
+}
+
+/// Words that tell an intent, more telling ones first.
+const WORDS: [(Intent, &[&str]); 7] = [
+    (Intent::Escalation, &["オペレーター", "担当者", "human agent", "talk to a person", "real person"]),
+    (Intent::ReturnRequest, &["返品", "返金", "交換したい", "return", "refund"]),
+    (Intent::OrderTracking, &["注文", "配送状況", "届かない", "いつ届", "追跡", "my order", "track", "delivery status", "shipped"]),
+    (Intent::Promotion, &["セール", "キャンペーン", "クーポン", "割引", "sale", "coupon", "discount", "promotion"]),
+    (Intent::CheckoutHelp, &["支払", "決済", "payment", "checkout", "pay with"]),
+    (Intent::Recommendation, &["おすすめ", "オススメ", "お薦め", "recommend", "suggest"]),
+    (Intent::Faq, &["送料", "ラッピング", "ポイント", "会員", "shipping", "gift wrap", "points", "account"]),
+];
+
+/// What a message is most likely about, by its words. A message about a product on the page that says nothing more
+/// telling is a question about it; any other is a search.
+pub fn guess(text: &str, about_product: bool) -> Intent {
+    let text = text.to_lowercase();
+    let told = WORDS.iter().find(|(_, words)| words.iter().any(|word| text.contains(word)));
+    match told {
+        Some((intent, _)) => *intent,
+        None if about_product => Intent::ProductQuestion,
+        None => Intent::ProductDiscovery,
+    }
+}
+
+impl Intent {
+    /// Whether the shopper's own orders belong into the answer.
+    pub fn needs_orders(self) -> bool {
+        matches!(self, Self::OrderTracking | Self::ReturnRequest)
+    }
+}

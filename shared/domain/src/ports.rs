@@ -1,0 +1,379 @@
+//! What the rules need of the world, one trait for each thing that fails on its own.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use futures_util::Stream;
+
+use crate::ids::{ConnectionId, ConversationId, Principal, ProductId, SessionId, TurnId};
+use crate::intent::Intent;
+use crate::prompt::Prompt;
+use crate::protocol::{Locale, Rating, ServerEvent, StopReason, TurnState, Usage};
+use crate::store::{Article, Order, Product, Promotion, Recommendation, Review};
+use crate::turn::{Exchange, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
+
+/// Something outside did not do what was asked, after the retries its adapter makes.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} failed")]
+pub struct Unavailable {
+    /// What was asked, for logs.
+    pub operation: &'static str,
+    /// Why it failed.
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// A conversation, without its turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Whose it is.
+    pub owner: Principal,
+    /// Turns it has had; the number of the newest.
+    pub turns: u64,
+    /// Which turn holds its lock.
+    pub lock: Option<HeldLock>,
+}
+
+/// The turn that holds a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLock {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// If it has no record by then, it was never accepted; Unix milliseconds.
+    pub lease_until: u64,
+}
+
+/// A request for a conversation's lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockRequest {
+    /// Which conversation.
+    pub conversation_id: ConversationId,
+    /// Whose it is, or will be.
+    pub owner: Principal,
+    /// Which turn will hold it.
+    pub turn_id: TurnId,
+    /// The turn's number: one more than the conversation has had when its history was read.
+    pub number: u64,
+    /// The lock's holder when it was read, which may be replaced.
+    pub replaces: Option<TurnId>,
+    /// Unix milliseconds.
+    pub lease_until: u64,
+    /// The name of this attempt: an acknowledgement that was lost is found again by it.
+    pub attempt: String,
+    /// Unix milliseconds.
+    pub now: u64,
+}
+
+/// What became of a request for a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockOutcome {
+    /// The turn holds the conversation and has its number.
+    Locked,
+    /// The conversation is not as it was read: read again.
+    Changed,
+}
+
+/// What became of a turn's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordOutcome {
+    /// Durable.
+    Recorded,
+    /// The turn had been recorded by somebody else.
+    Exists,
+}
+
+/// One write of a turn's owner to its journal: text and cards that became frames since the last, or the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalWrite {
+    /// Which turn.
+    pub turn_id: TurnId,
+    /// The owner's.
+    pub epoch: u64,
+    /// The owner's name: two that claim one epoch are told apart by it.
+    pub writer: String,
+    /// The owner's writes are numbered from 1: one that was acknowledged to nobody is found again by its number.
+    pub number: u64,
+    /// To be appended.
+    pub frames: Vec<TurnFrame>,
+    /// Set by the last write.
+    pub outcome: Option<Outcome>,
+    /// Unix milliseconds.
+    pub now: u64,
+}
+
+/// What became of a journal write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalOutcome {
+    /// Durable, once, however often it was sent; the journal after it.
+    Written(TurnJournal),
+    /// A higher epoch owns the turn, or it has ended; the journal as it is. Nothing was written.
+    Fenced(TurnJournal),
+}
+
+/// Conversations and their turns. Reads see every acknowledged write.
+pub trait TurnStore: Send + Sync {
+    /// A turn, with what is durable of it.
+    fn turn(&self, id: &TurnId) -> impl Future<Output = Result<Option<StoredTurn>, Unavailable>> + Send;
+
+    /// A conversation with its newest exchanges, at most `exchanges_max`, newest first; one of an earlier or the same
+    /// moment as the conversation's `turns`.
+    fn conversation(
+        &self,
+        id: &ConversationId,
+        exchanges_max: u32,
+    ) -> impl Future<Output = Result<Option<(Conversation, Vec<Exchange>)>, Unavailable>> + Send;
+
+    /// Locks a conversation for a turn, and makes the conversation with its first turn. Succeeds only if the conversation
+    /// has had exactly `number - 1` turns and its lock is free or held by the turn to be replaced.
+    fn lock(&self, request: &LockRequest) -> impl Future<Output = Result<LockOutcome, Unavailable>> + Send;
+
+    /// Stores what was asked, once.
+    fn record(&self, request: &TurnRequest) -> impl Future<Output = Result<RecordOutcome, Unavailable>> + Send;
+
+    /// Appends to a turn's journal and perhaps ends the turn. Fenced by the epoch.
+    fn journal(&self, write: &JournalWrite) -> impl Future<Output = Result<JournalOutcome, Unavailable>> + Send;
+
+    /// Registers a connection that wants the turn's frames, at most [`SUBSCRIBERS_MAX`](crate::limits::SUBSCRIBERS_MAX);
+    /// answers the journal as of that moment. The owner learns of it by its next journal write.
+    fn subscribe(
+        &self,
+        id: &TurnId,
+        connection: &ConnectionId,
+        now: u64,
+    ) -> impl Future<Output = Result<TurnJournal, Unavailable>> + Send;
+
+    /// Makes an ended turn part of its conversation. May be done again with the same exchange.
+    fn remember(
+        &self,
+        id: &ConversationId,
+        exchange: &Exchange,
+        now: u64,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Frees a conversation, if that turn holds it.
+    fn release(
+        &self,
+        id: &ConversationId,
+        turn: &TurnId,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Exchanges numbered below `before`, newest first, at most `exchanges_max`.
+    fn exchanges(
+        &self,
+        id: &ConversationId,
+        before: Option<u64>,
+        exchanges_max: u32,
+    ) -> impl Future<Output = Result<Vec<Exchange>, Unavailable>> + Send;
+
+    /// The cards of ended turns.
+    fn cards(
+        &self,
+        turns: &[TurnId],
+    ) -> impl Future<Output = Result<HashMap<TurnId, Vec<ServerEvent>>, Unavailable>> + Send;
+
+    /// Stores what the shopper thinks of an answer, over what they thought before.
+    fn rate(
+        &self,
+        id: &TurnId,
+        rating: Rating,
+        comment: Option<&str>,
+        now: u64,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
+/// A connection, from `$connect` on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// API Gateway's name of it.
+    pub id: ConnectionId,
+    /// Whom it speaks for.
+    pub principal: Principal,
+    /// The guest's session, or this connection's.
+    pub session_id: SessionId,
+    /// Unix milliseconds.
+    pub connected_at: u64,
+    /// When it counts as gone; Unix milliseconds.
+    pub expires_at: u64,
+}
+
+/// What became of a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Known from now on.
+    Registered,
+    /// The principal holds as many as it may.
+    TooMany,
+}
+
+/// Who is connected.
+pub trait ConnectionStore: Send + Sync {
+    /// Makes a connection known, unless its principal holds `per_principal_max` that have not expired.
+    fn register(
+        &self,
+        connection: &Connection,
+        per_principal_max: usize,
+    ) -> impl Future<Output = Result<Registration, Unavailable>> + Send;
+
+    /// Forgets a connection; one that is not known is forgotten already.
+    fn forget(&self, id: &ConnectionId) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Keeps the language of a connection, if it is known.
+    fn set_locale(&self, id: &ConnectionId, locale: Locale) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// The language of a connection, if one was kept.
+    fn locale(&self, id: &ConnectionId) -> impl Future<Output = Result<Option<Locale>, Unavailable>> + Send;
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// API Gateway took it.
+    Delivered,
+    /// The connection is no more.
+    Gone,
+}
+
+/// Frames to clients.
+pub trait ConnectionSender: Send + Sync {
+    /// Sends one frame, at most 28 KB.
+    fn send(
+        &self,
+        connection: &ConnectionId,
+        frame: String,
+    ) -> impl Future<Output = Result<Delivery, Unavailable>> + Send;
+}
+
+/// What a model says while it answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelEvent {
+    /// More text.
+    Text(String),
+    /// It said all it will say.
+    Stopped(StopReason),
+    /// What it cost.
+    Usage(Usage),
+}
+
+/// Why a model does not answer, or not to the end.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Too many requests or tokens: later may do.
+    #[error("the model is throttled")]
+    Throttled(#[source] Box<dyn Error + Send + Sync>),
+    /// It is down, or broke off.
+    #[error("the model is unavailable")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// It does not take the request: asking again does not help.
+    #[error("the model refused the request")]
+    Refused(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// The model.
+pub trait LanguageModel: Send + Sync {
+    /// Asks; the first poll sends the request. The stream ends after [`ModelEvent::Stopped`] and [`ModelEvent::Usage`],
+    /// or with an error. Dropping it stops the model.
+    fn answer(&self, prompt: Prompt) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send;
+}
+
+/// The store's services. Each call fails on its own.
+pub trait StoreServices: Send + Sync {
+    /// Products that match a question, best first.
+    fn search(&self, query: &str, limit: usize) -> impl Future<Output = Result<Vec<Product>, Unavailable>> + Send;
+
+    /// One product; none if there is no such.
+    fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<Product>, Unavailable>> + Send;
+
+    /// Recommendations for a shopper, or for anybody; best first.
+    fn recommendations(
+        &self,
+        shopper: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Recommendation>, Unavailable>> + Send;
+
+    /// A shopper's orders, newest first.
+    fn orders(&self, shopper: &str) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send;
+
+    /// Promotions that run now.
+    fn promotions(&self) -> impl Future<Output = Result<Vec<Promotion>, Unavailable>> + Send;
+
+    /// A product's newest reviews.
+    fn reviews(&self, id: &ProductId, limit: usize) -> impl Future<Output = Result<Vec<Review>, Unavailable>> + Send;
+
+    /// Help articles that match a question, best first.
+    fn articles(&self, query: &str, limit: usize) -> impl Future<Output = Result<Vec<Article>, Unavailable>> + Send;
+}
+
+/// A turn has ended: told to whoever follows up or counts. Holds no text of the shopper.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TurnEnded {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// What it was about.
+    pub intent: Intent,
+    /// How it ended.
+    pub state: TurnState,
+    /// What it cost.
+    pub usage: Usage,
+    /// Unix milliseconds.
+    pub ended_at: u64,
+}
+
+/// Events about turns, to whoever listens.
+pub trait TurnEvents: Send + Sync {
+    /// Tells that a turn has ended.
+    fn turn_ended(&self, event: &TurnEnded) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
+/// Time.
+pub trait Clock: Send + Sync {
+    /// Unix milliseconds.
+    fn now_ms(&self) -> u64;
+
+    /// Waits until [`Self::now_ms`] is at least `at_ms`.
+    fn sleep_until(&self, at_ms: u64) -> impl Future<Output = ()> + Send;
+}
+
+/// Names that nobody else has.
+pub trait Nonces: Send + Sync {
+    /// 128 random bits as text of at most 36 letters, digits and `-`.
+    fn nonce(&self) -> String;
+}
+
+/// Everything a frame of a client needs.
+pub trait Ports: Send + Sync {
+    /// Conversations and turns.
+    type Turns: TurnStore;
+    /// Who is connected.
+    type Connections: ConnectionStore;
+    /// Frames to clients.
+    type Sender: ConnectionSender;
+    /// The model.
+    type Model: LanguageModel;
+    /// The store's services.
+    type Store: StoreServices;
+    /// Events about turns.
+    type Events: TurnEvents;
+    /// Time.
+    type Clock: Clock;
+    /// Names.
+    type Nonces: Nonces;
+
+    /// Conversations and turns.
+    fn turns(&self) -> &Self::Turns;
+    /// Who is connected.
+    fn connections(&self) -> &Self::Connections;
+    /// Frames to clients.
+    fn sender(&self) -> &Self::Sender;
+    /// The model.
+    fn model(&self) -> &Self::Model;
+    /// The store's services.
+    fn store(&self) -> &Self::Store;
+    /// Events about turns.
+    fn events(&self) -> &Self::Events;
+    /// Time.
+    fn clock(&self) -> &Self::Clock;
+    /// Names.
+    fn nonces(&self) -> &Self::Nonces;
+}
