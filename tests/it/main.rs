@@ -1,1 +1,22 @@
-//! End-to-end tests.
+//! What a shopper, a platform engineer and a developer are promised, tested on the whole suite: real WebSocket
+//! connections to one local stack that all tests share, and the rules of the repository itself.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod client;
+mod conversation;
+mod dependencies;
+mod errors;
+mod handshake;
+mod idempotency;
+mod model_faults;
+mod stack;
+mod store;
+mod template;
+mod turn;

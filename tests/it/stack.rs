@@ -1,0 +1,116 @@
+//! The local stack that all tests of this binary share.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+
+use bedrock_stand_in::{Faults, Request, StandIn};
+use local::{Options, Stack};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A started stack. Its tasks run on a runtime of their own, because every test's runtime ends with the test.
+pub struct Running {
+    stack: Stack,
+    runtime: Handle,
+}
+
+impl Running {
+    /// A JWT that the sample shopper `name` would sign in with.
+    pub async fn token(&'static self, name: &'static str) -> String {
+        let token = self.runtime.spawn(async move { self.stack.token(name).await });
+        token.await.expect("the task ends").expect("a sample shopper has a token")
+    }
+
+    /// The output `name` of the deployed CloudFormation stack.
+    pub fn output(&self, name: &str) -> &str {
+        self.stack.outputs().get(name).unwrap_or_else(|| panic!("the stack has the output {name}"))
+    }
+
+    pub fn websocket_url(&self) -> &str {
+        self.stack.websocket_url()
+    }
+
+    pub fn aws_url(&self) -> &str {
+        self.stack.aws_url()
+    }
+
+    /// What the model was asked lately.
+    pub fn model_requests(&self) -> Vec<Request> {
+        self.stack.bedrock().requests()
+    }
+}
+
+/// The stack, used beside other tests: nothing that they would notice may be changed.
+pub struct Shared {
+    running: &'static Running,
+    _use: RwLockReadGuard<'static, ()>,
+}
+
+impl Deref for Shared {
+    type Target = &'static Running;
+
+    fn deref(&self) -> &Self::Target {
+        &self.running
+    }
+}
+
+/// The stack for one test alone, which may change what all others depend on. However the test ends, the model has no
+/// faults afterwards.
+pub struct Exclusive {
+    running: &'static Running,
+    _use: RwLockWriteGuard<'static, ()>,
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        self.bedrock().set_faults(Faults::default());
+    }
+}
+
+impl Exclusive {
+    pub fn bedrock(&self) -> &'static StandIn {
+        self.running.stack.bedrock()
+    }
+}
+
+impl Deref for Exclusive {
+    type Target = &'static Running;
+
+    fn deref(&self) -> &Self::Target {
+        &self.running
+    }
+}
+
+static USE: RwLock<()> = RwLock::const_new(());
+
+pub async fn shared() -> Shared {
+    let _use = USE.read().await;
+    Shared { running: running(), _use }
+}
+
+pub async fn exclusive() -> Exclusive {
+    let _use = USE.write().await;
+    Exclusive { running: running(), _use }
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// Starts the stack when the first test asks for it. It lives as long as this process: its child processes end with it.
+fn running() -> &'static Running {
+    static RUNNING: OnceLock<Result<Running, String>> = OnceLock::new();
+    let running = RUNNING.get_or_init(|| thread::spawn(start).join().expect("the stack starts"));
+    running.as_ref().unwrap_or_else(|error| panic!("the local stack does not start: {error}"))
+}
+
+fn start() -> Result<Running, String> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a multi-thread runtime"));
+    let started = runtime.block_on(Stack::start(Options::default(), |step| eprintln!("{step}")));
+    let stack = started.map_err(|error| format!("{error:#}"))?;
+    Ok(Running { stack, runtime: runtime.handle().clone() })
+}
