@@ -17,7 +17,7 @@ const PASSWORD: &str = "Integration-test-1";
 /// Long enough to connect with on a slow machine, short enough to wait for.
 const SHORT_VALIDITY_S: u64 = 20;
 
-/// The status of the refusal of a shopper with this token, who signs in with it if it is accepted.
+/// Connects with this token; the error is the HTTP status of the refusal.
 async fn sign_in(stack: &Running, token: &str) -> Result<Client, u16> {
     Client::offer(stack, &[SUBPROTOCOL, &format!("bearer.{token}")]).await
 }
