@@ -1,0 +1,286 @@
+//! The whole suite, running.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bedrock_stand_in::StandIn;
+use gateway::Gateway;
+use tokio::time::{Instant, sleep};
+use tokio::try_join;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::aws::Aws;
+use crate::chat_api::gateway_config;
+use crate::deploy::{ARTIFACTS, Template, deploy};
+use crate::ministack::MiniStack;
+use crate::page::{Site, router};
+use crate::running::{Note, Running};
+use crate::shoppers::Shoppers;
+use crate::{functions, ports, python};
+
+/// Where a stack says what it is doing, a line at a time.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
+const STAGE: &str = "v1";
+
+/// The sample store fills its table when it is first asked for its health.
+const SEED_MAX: Duration = Duration::from_secs(60);
+const SEED_POLL: Duration = Duration::from_millis(200);
+
+/// How a stack is started. The default picks free ports and answers with the Bedrock stand-in.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Port of the chat page on 127.0.0.1; 0 picks a free one.
+    pub page_port: u16,
+    /// Port of the embedded AWS on 127.0.0.1; 0 picks a free one.
+    pub aws_port: u16,
+    /// Base URL of an OpenAI-compatible server that answers in place of the stand-in.
+    pub llm_url: Option<String>,
+    /// The model to ask that server for; without it, the deployed `ModelId`.
+    pub llm_model: Option<String>,
+    /// Sent to that server as a bearer token.
+    pub llm_key: Option<String>,
+    /// Build the functions in the release profile.
+    pub release: bool,
+}
+
+/// A running suite: the embedded AWS with everything `template.yaml` describes, the gateway, the Bedrock stand-in and
+/// the page server, all on 127.0.0.1. Dropping it ends them; [`Stack::stop`] also waits for that.
+pub struct Stack {
+    release: bool,
+    progress: Progress,
+    aws: Aws,
+    parameters: BTreeMap<&'static str, String>,
+    deployed: Deployed,
+    page_url: String,
+    aws_url: String,
+    shoppers: Shoppers,
+    gateway: Gateway,
+    bedrock: StandIn,
+    _note: Note,
+    _page: AbortOnDropHandle<()>,
+    ministack: MiniStack,
+}
+
+/// What the embedded AWS runs at present.
+struct Deployed {
+    /// The template with the packages in place: as long as this stays the same, there is nothing to deploy.
+    template: String,
+    outputs: BTreeMap<String, String>,
+}
+
+impl Stack {
+    /// Starts everything, on the caller's runtime, and returns when the chat can be used. The first time takes minutes:
+    /// it makes `.venv` and builds the functions.
+    ///
+    /// # Errors
+    /// A port is busy, Python is missing, the functions do not compile, the template is refused… The error's chain, on
+    /// one line, is meant for the developer.
+    pub async fn start(options: Options, progress: impl Fn(&str) + Send + Sync + 'static) -> Result<Self> {
+        let progress: Progress = Arc::new(progress);
+        let root = root();
+        // The template needs these addresses.
+        let page_listener = ports::listen(options.page_port, "--port").await?;
+        let page_port = page_listener.local_addr()?.port();
+        if options.aws_port != 0 {
+            drop(ports::listen(options.aws_port, "--aws-port").await?);
+        }
+        let gateway_listener = ports::listen(0, "no flag").await?;
+        let gateway_address = gateway_listener.local_addr()?;
+        let bedrock = StandIn::start(ports::listen(0, "no flag").await?, bedrock_config(&options)?);
+
+        let start_ministack = async {
+            let python = python::environment(&root, &progress).await?;
+            progress("starting MiniStack");
+            MiniStack::start(&root, &python, options.aws_port).await
+        };
+        let (ministack, code) = try_join!(start_ministack, Code::build(&root, options.release, &progress))?;
+
+        let aws = Aws::new(ministack.url())?;
+        aws.create_bucket(ARTIFACTS).await?;
+        let parameters = BTreeMap::from([
+            ("Architecture", if ARCH == "aarch64" { "arm64" } else { ARCH }.to_owned()),
+            ("BedrockEndpointUrl", bedrock.url()),
+            ("CallbackUrl", format!("http://{gateway_address}/{STAGE}")),
+            ("CognitoUrl", ministack.url()),
+            ("ExecuteApiUrl", format!("{}/_aws/execute-api", ministack.url())),
+            // The sample store knows its shoppers by name.
+            ("JwtSubjectClaim", "cognito:username".to_owned()),
+            ("Platform", "local".to_owned()),
+            ("StageName", STAGE.to_owned()),
+        ]);
+        progress("deploying template.yaml");
+        let template = code.upload(&aws).await?;
+        let outputs = deploy(&aws, &template, &parameters).await?;
+        let deployed = Deployed { template, outputs };
+
+        let gateway = Gateway::start(gateway_listener, gateway_config(&aws, deployed.output("ChatApi")?, STAGE).await?);
+        let shoppers = Shoppers::new(aws.clone(), &deployed.outputs)?;
+        progress("filling the sample store");
+        try_join!(shoppers.create(), seed(&aws, deployed.output("StoreUrl")?))?;
+
+        let page_url = format!("http://127.0.0.1:{page_port}");
+        let websocket = deployed.output("WebSocketUrl")?.to_owned();
+        let site = Site {
+            page: root.join("web/index.html"),
+            port: page_port,
+            websocket: websocket.clone(),
+            shoppers: shoppers.clone(),
+        };
+        let page = tokio::spawn(async move {
+            // Ends with the stack only: axum retries what fails.
+            let _ = axum::serve(page_listener, router(site)).await;
+        });
+        let note = Note::leave(&root, &Running { aws_port: ministack.port(), page: page_url.clone(), websocket })?;
+        Ok(Self {
+            release: options.release,
+            progress,
+            aws,
+            parameters,
+            deployed,
+            page_url,
+            aws_url: ministack.url(),
+            shoppers,
+            gateway,
+            bedrock,
+            _note: note,
+            _page: AbortOnDropHandle::new(page),
+            ministack,
+        })
+    }
+
+    /// The chat page, `http://127.0.0.1:<port>`.
+    pub fn page_url(&self) -> &str {
+        &self.page_url
+    }
+
+    /// Where chat clients connect, `ws://127.0.0.1:<port>/v1`.
+    pub fn websocket_url(&self) -> &str {
+        self.deployed.outputs.get("WebSocketUrl").map_or("", String::as_str)
+    }
+
+    /// The embedded AWS, `http://127.0.0.1:<port>`; it takes any credentials, and the Region is [`REGION`].
+    pub fn aws_url(&self) -> &str {
+        &self.aws_url
+    }
+
+    /// The deployed stack's outputs by name.
+    pub fn outputs(&self) -> &BTreeMap<String, String> {
+        &self.deployed.outputs
+    }
+
+    /// The Bedrock stand-in, for its faults and records.
+    pub fn bedrock(&self) -> &StandIn {
+        &self.bedrock
+    }
+
+    /// The WebSocket front.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// A JWT of a sample shopper that the stack accepts for an hour.
+    ///
+    /// # Errors
+    /// There is no such shopper; the error names those there are.
+    pub async fn token(&self, name: &str) -> Result<String> {
+        self.shoppers.token(name).await
+    }
+
+    /// Builds the functions again and deploys what has changed since; says whether anything had. The old code answers
+    /// until the new one is deployed.
+    ///
+    /// # Errors
+    /// The functions do not compile or the template is refused: then the old deployment stays.
+    pub async fn redeploy(&mut self) -> Result<bool> {
+        let template = Code::build(&root(), self.release, &self.progress).await?.upload(&self.aws).await?;
+        if template == self.deployed.template {
+            return Ok(false);
+        }
+        let outputs = deploy(&self.aws, &template, &self.parameters).await?;
+        self.deployed = Deployed { template, outputs };
+        Ok(true)
+    }
+
+    /// Waits until the embedded AWS has ended by itself, after which the stack is of no more use.
+    pub async fn ended(&mut self) {
+        self.ministack.ended().await;
+    }
+
+    /// Ends everything and waits until it has ended.
+    ///
+    /// # Errors
+    /// A process does not end.
+    pub async fn stop(self) -> Result<()> {
+        self.gateway.stop().await;
+        self.bedrock.stop().await;
+        self.ministack.stop().await
+    }
+}
+
+impl Deployed {
+    fn output(&self, name: &str) -> Result<&str> {
+        self.outputs.get(name).map(String::as_str).with_context(|| format!("the stack has no output {name}"))
+    }
+}
+
+/// `template.yaml` and the executables its functions are made of.
+struct Code {
+    template: Template,
+    executables: BTreeMap<String, PathBuf>,
+}
+
+impl Code {
+    async fn build(root: &Path, release: bool, progress: &Progress) -> Result<Self> {
+        progress("building the functions");
+        let template = Template::read(&root.join("template.yaml"))?;
+        let executables = functions::build(root, template.binaries(), release).await?;
+        Ok(Self { template, executables })
+    }
+
+    /// Uploads the packages and returns the template that refers to them.
+    async fn upload(self, aws: &Aws) -> Result<String> {
+        let mut uris = BTreeMap::new();
+        for (name, executable) in self.executables {
+            let package = functions::package(&executable)?;
+            let key = format!("{name}-{}.zip", package.hash);
+            uris.insert(name, format!("s3://{ARTIFACTS}/{key}"));
+            aws.put_object(ARTIFACTS, &key, package.zip).await?;
+        }
+        self.template.with_code(&uris)
+    }
+}
+
+/// The checkout this tool was built in.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn bedrock_config(options: &Options) -> Result<bedrock_stand_in::Config> {
+    let llm_url = match &options.llm_url {
+        None => None,
+        Some(url) => Some(url.parse().with_context(|| format!("--llm-url {url} is no URL"))?),
+    };
+    Ok(bedrock_stand_in::Config {
+        llm_url,
+        llm_key: options.llm_key.clone(),
+        llm_model: options.llm_model.clone(),
+        ..Default::default()
+    })
+}
+
+/// Waits until the sample store is healthy, which it is once it has filled its table.
+async fn seed(aws: &Aws, store_url: &str) -> Result<()> {
+    let deadline = Instant::now() + SEED_MAX;
+    loop {
+        match aws.get(&format!("{store_url}/health")).await {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error.context("the sample store is not healthy")),
+            Err(_) => sleep(SEED_POLL).await,
+        }
+    }
+}
