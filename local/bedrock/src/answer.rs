@@ -473,3 +473,106 @@ const ADVICE_EN: &[&str] = &[
     "Even if you stopped reading a series years ago, tell me the last scene you remember and I can help you find the place to start again.",
     "And when the mood is hard to describe, a few plain words such as quiet, funny or thrilling are already enough for me to begin with.",
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The texts that look like prices: digits before 円, or after ¥.
+    fn prices(text: &str) -> Vec<String> {
+        let chars: Vec<char> = text.chars().collect();
+        let mut prices = Vec::new();
+        let mut at = 0;
+        while at < chars.len() {
+            let digits = chars[at..].iter().take_while(|c| c.is_numeric()).count();
+            let before = at.checked_sub(1).map(|before| chars[before]);
+            let after = chars.get(at + digits);
+            if digits > 0 && (matches!(before, Some('¥' | '￥')) || after == Some(&'円')) {
+                let from = if matches!(before, Some('¥' | '￥')) { at - 1 } else { at };
+                let to = if after == Some(&'円') { at + digits + 1 } else { at + digits };
+                prices.push(chars[from..to].iter().collect());
+            }
+            at += digits.max(1);
+        }
+        prices
+    }
+
+    #[test]
+    fn prices_are_seen() {
+        assert_eq!(prices("全3巻 500円 ¥1,200 ￥５円 円5 5¥"), ["500円", "¥1", "￥５円"]);
+    }
+
+    /// Texts of a store that would like to be read as prices.
+    fn text() -> impl Strategy<Value = String> {
+        "([0-9]{1,3}|円|¥|。|\\. |[ \n]|[ぁ-ん]{1,4}|[a-z]{1,6}|「|\\PC){0,12}"
+    }
+
+    fn product() -> impl Strategy<Value = Value> {
+        (text(), text(), prop::collection::vec(text(), 0..3), prop::collection::vec(text(), 0..3), text(), any::<u32>(), text()).prop_map(
+            |(id, title, authors, genres, summary, volumes_published, reason)| {
+                json!({ "id": id, "title_ja": title, "title_en": title, "authors": authors, "genres": genres, "summary": summary,
+                    "volumes_published": volumes_published, "reason": reason })
+            },
+        )
+    }
+
+    fn data() -> impl Strategy<Value = Value> {
+        let list = |item: BoxedStrategy<Value>| prop::collection::vec(item, 0..4);
+        let promotion =
+            (text(), text()).prop_map(|(title, description)| json!({ "title": title, "description": description }));
+        let order = (text(), prop::collection::vec(text(), 0..3))
+            .prop_map(|(id, items)| json!({ "order_id": id, "items": items }));
+        let review = (any::<u8>(), text()).prop_map(|(rating, text)| json!({ "rating": rating, "text": text }));
+        let article = (text(), text()).prop_map(|(title, body)| json!({ "title": title, "body": body }));
+        (
+            list(product().boxed()),
+            list(product().boxed()),
+            list(promotion.boxed()),
+            list(order.boxed()),
+            list(review.boxed()),
+            list(article.boxed()),
+        )
+            .prop_map(|(products, recommendations, promotions, orders, reviews, articles)| {
+                json!({ "products": products, "recommendations": recommendations, "promotions": promotions, "orders": orders,
+                    "reviews": reviews, "articles": articles })
+            })
+    }
+
+    /// Every text in the data.
+    fn texts(data: &Value) -> Vec<&str> {
+        match data {
+            Value::String(text) => vec![text],
+            Value::Array(items) => items.iter().flat_map(texts).collect(),
+            Value::Object(fields) => fields.values().flat_map(texts).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_price_is_made_up(
+            data in prop::option::of(data()),
+            question in "(¥|[0-9]{1,3}|円|詳しく|long|返品|sale|注文|review|\\PC){0,6}",
+            ja in any::<bool>(),
+            continues in any::<bool>(),
+        ) {
+            let locale = if ja { Locale::Ja } else { Locale::En };
+            let known = data.clone().unwrap_or_default();
+            let data = data.map(|data| serde_json::from_value(data).unwrap());
+            let said = answer(&Prompt { locale, question, data, continues });
+            for price in prices(&said) {
+                prop_assert!(texts(&known).iter().any(|text| text.contains(&price)), "{} in: {}", price, said);
+            }
+        }
+
+        #[test]
+        fn sentences_are_the_text(text in text()) {
+            let kept: String = sentences(&text).collect();
+            let visible = |text: &str| text.split_whitespace().collect::<String>();
+            prop_assert_eq!(visible(&kept), visible(&text));
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Requests and answers of Bedrock Runtime, as far as the stand-in reads and writes them, and the rules a request must meet.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::exception::Exception;
@@ -29,7 +30,7 @@ pub(crate) struct Message {
 impl Message {
     /// All of its text.
     pub fn text(&self) -> String {
-        self.content.iter().map(|block| block.text.as_str()).collect()
+        self.content.iter().map(ContentBlock::text).collect()
     }
 }
 
@@ -51,10 +52,30 @@ impl Role {
     }
 }
 
-/// A block of text, the only kind the stand-in understands.
+/// The kinds of block that a chat sends.
 #[derive(Debug, Deserialize)]
-pub(crate) struct ContentBlock {
-    pub text: String,
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ContentBlock {
+    Text(String),
+    /// What comes before may be cached; nothing is said by it.
+    CachePoint(IgnoredAny),
+}
+
+impl ContentBlock {
+    /// Empty for a block without text.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::CachePoint(_) => "",
+        }
+    }
+
+    fn is_blank(&self) -> bool {
+        match self {
+            Self::Text(text) => text.trim().is_empty(),
+            Self::CachePoint(_) => false,
+        }
+    }
 }
 
 /// How to generate.
@@ -151,7 +172,7 @@ impl ConverseRequest {
         let system = self.system.iter();
         system
             .chain(self.messages.iter().flat_map(|message| &message.content))
-            .map(|block| tokens::count(&block.text))
+            .map(|block| tokens::count(block.text()))
             .sum()
     }
 }
@@ -174,7 +195,7 @@ impl InferenceConfig {
 }
 
 fn not_blank(object: &str, place: &str, block: &ContentBlock) -> Result<(), Exception> {
-    if block.text.trim().is_empty() {
+    if block.is_blank() {
         return Err(Exception::validation(format!(
             "The text field in the {object} object at {place} is blank. Add text to the text field, and try again."
         )));

@@ -14,7 +14,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
 use crate::Config;
-use crate::api::{ConverseRequest, Message, StopReason, Usage};
+use crate::api::{ContentBlock, ConverseRequest, Message, StopReason, Usage};
 use crate::exception::{Exception, ExceptionKind};
 use crate::generation::{Piece, Pieces};
 
@@ -136,7 +136,7 @@ fn kind_of(status: StatusCode) -> ExceptionKind {
 }
 
 fn body(model: &str, request: &ConverseRequest) -> Value {
-    let system: String = request.system.iter().map(|block| block.text.as_str()).collect();
+    let system: String = request.system.iter().map(ContentBlock::text).collect();
     let system = (!system.is_empty()).then(|| json!({ "role": "system", "content": system }));
     let said = request
         .messages
