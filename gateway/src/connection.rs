@@ -207,8 +207,7 @@ async fn converse(
                 }
                 Some(Ok(Message::Binary(_))) => return Ending::Gateway(CloseCode::Unsupported, "Binary frames are not supported"),
                 Some(Ok(Message::Close(frame))) => return Ending::Client(frame),
-                // Control frames do not count as activity: AWS does not say whether they do, and a client that
-                // relies on them would be cut off if they do not.
+                // Only messages are activity: AWS does not promise it of control frames.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Err(error)) => return Ending::of_error(&error),
                 None => return Ending::Lost,

@@ -47,7 +47,7 @@ pub(crate) enum InvokeError {
     Function { error_type: String, error_message: String },
     #[error("the Invoke endpoint failed: {0}")]
     Endpoint(String),
-    #[error("the function's answer is not one of a Lambda proxy integration")]
+    #[error("the function's answer is malformed")]
     Malformed,
 }
 

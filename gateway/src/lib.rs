@@ -144,7 +144,7 @@ impl Gateway {
     }
 
     /// Stops accepting, closes every connection with code 1001, and waits for `$disconnect` and every other integration
-    /// under way to end; after [`Limits::stop_timeout`] it drops what is left.
+    /// under way to end; after [`Limits::stop_timeout`] it drops the connections left and waits no longer.
     pub async fn stop(mut self) {
         let deadline = Instant::now() + self.shared.config.limits.stop_timeout;
         self.shared.stopping.cancel();
