@@ -60,8 +60,14 @@ struct Wish {
 impl Wish {
     fn of(question: &str) -> Self {
         let question = question.to_lowercase();
-        let says = |phrases: &[&str]| phrases.iter().any(|phrase| question.contains(phrase));
-        let long = question.contains("long") && !question.contains("how long");
+        let words: String = question.split(|c: char| !c.is_alphanumeric()).flat_map(|word| [" ", word]).collect();
+        // English words are found by how they begin: `deal` is not in `ideal`.
+        let says = |phrases: &[&str]| {
+            phrases.iter().any(|phrase| {
+                if phrase.is_ascii() { words.contains(&format!(" {phrase}")) } else { question.contains(phrase) }
+            })
+        };
+        let long = says(&["long"]) && !says(&["how long"]);
         Self {
             detail: long
                 || says(&[
@@ -191,7 +197,7 @@ impl Voice {
         if wish.reviews {
             facts.extend(self.reviews(data));
         }
-        facts.extend(self.distinct(data).map(|product| self.product(product)));
+        facts.extend(self.distinct(data).map(|product| self.product(product)).filter(|known| !known.is_empty()));
         let nothing_else = facts.is_empty();
         if wish.detail && !wish.reviews {
             facts.extend(self.reviews(data));
@@ -234,37 +240,42 @@ impl Voice {
         let titles = self.list(titles.iter().map(String::as_str));
         Some(match self.locale {
             Locale::Ja => format!("ご質問に合いそうなのは、{titles}です。"),
-            Locale::En => format!("What fits your question best is {titles}."),
+            Locale::En => format!("Here is what fits your question: {titles}."),
         })
     }
 
+    /// Empty when nothing but the title is known.
     fn product(&self, product: &Product) -> String {
         let title = self.title(product);
         let authors = self.list(product.authors.iter().map(String::as_str));
         let genres = self.list(product.genres.iter().map(|genre| self.genre(genre)));
         let volumes = product.volumes_published;
-        let about = match self.locale {
-            Locale::Ja => {
-                let by = if authors.is_empty() { String::new() } else { format!("{authors}さんの") };
-                let genres = if genres.is_empty() { String::new() } else { format!("「{genres}」の") };
-                let so_far =
-                    if volumes == 0 { "です。".to_owned() } else { format!("で、既刊は{volumes}巻です。") };
-                format!("{title}は{by}{genres}作品{so_far}")
-            }
-            Locale::En => {
-                let by = if authors.is_empty() { String::new() } else { format!(" by {authors}") };
-                let genres = if genres.is_empty() { String::new() } else { format!(" ({genres})") };
-                let so_far = match volumes {
-                    0 => String::new(),
-                    1 => ", with one volume so far".to_owned(),
-                    _ => format!(", with {volumes} volumes so far"),
-                };
-                format!("{title} is a series{by}{genres}{so_far}.")
-            }
+        let known = [
+            (!authors.is_empty()).then(|| match self.locale {
+                Locale::Ja => format!("作者は{authors}"),
+                Locale::En => format!("it is by {authors}"),
+            }),
+            (!genres.is_empty()).then(|| match self.locale {
+                Locale::Ja => format!("ジャンルは{genres}"),
+                Locale::En => format!("its genres are {genres}"),
+            }),
+            (volumes > 0).then(|| match self.locale {
+                Locale::Ja => format!("既刊は{volumes}巻"),
+                Locale::En => format!("volumes so far: {volumes}"),
+            }),
+        ];
+        let known: Vec<String> = known.into_iter().flatten().collect();
+        let about = match (self.locale, known.is_empty()) {
+            (Locale::Ja | Locale::En, true) => String::new(),
+            (Locale::Ja, false) => format!("{title}について、{}です。", known.join("、")),
+            (Locale::En, false) => format!("About {title}: {}.", known.join("; ")),
         };
         let summary = self.sentence(&product.summary);
-        let reason = self.sentence(product.reason.as_deref().unwrap_or_default());
-        self.join(&[about.as_str(), &summary, &reason])
+        let reason = match self.sentence(product.reason.as_deref().unwrap_or_default()) {
+            reason if reason.is_empty() => reason,
+            reason => self.pick("おすすめの理由：", "Why it is recommended: ").to_owned() + &reason,
+        };
+        self.join(&[about, summary, reason])
     }
 
     fn genre<'a>(&self, genre: &'a str) -> &'a str {

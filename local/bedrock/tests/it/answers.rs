@@ -61,7 +61,7 @@ async fn products_are_named_with_what_is_known_about_them() {
             "“<Alpha> & Co., Vol. 1”",
             "Ann Author",
             "romance",
-            "one volume so far",
+            "volumes so far: 1",
             "Two rivals share a desk.",
             "cards",
             "stand-in",
@@ -125,6 +125,7 @@ async fn promotions_orders_and_reviews_are_told_when_asked_for() {
     }
     let nothing = json!({ "products": [{ "id": "a", "title_ja": "A", "title_en": "A" }] });
     names(&said("en", &nothing, "Any discount?").await, &["no promotion"]);
+    assert!(!said("en", &nothing, "What is an ideal first manga?").await.contains("promotion"));
 }
 
 #[tokio::test]
