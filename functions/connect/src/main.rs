@@ -1,2 +1,20 @@
-//! connect
-fn main() {}
+//! Wires `connect` to its table.
+
+use std::sync::Arc;
+
+use aws_adapters::configuration::{ConnectionConfiguration, environment};
+use aws_adapters::{DynamoDbConnections, SystemClock, clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run_concurrent, service_fn};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    telemetry::init("connect");
+    let configuration = ConnectionConfiguration::from_lookup(environment)?;
+    let dynamodb = clients::dynamodb(&clients::sdk_config().await);
+    let connections = Arc::new(DynamoDbConnections::new(dynamodb, configuration.table_name, SystemClock));
+    run_concurrent(service_fn(move |event: LambdaEvent<_>| {
+        let connections = connections.clone();
+        async move { Ok::<_, Error>(connect::handle(&*connections, &SystemClock, event.payload).await) }
+    }))
+    .await
+}

@@ -1,2 +1,21 @@
-//! message
-fn main() {}
+//! Wires `message` to the real store, model and table.
+
+use std::sync::Arc;
+
+use aws_adapters::configuration::{MessageConfiguration, environment};
+use aws_adapters::{Adapters, clients, telemetry};
+use lambda_runtime::{Error, LambdaEvent, run_concurrent, service_fn};
+use message::Message;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    telemetry::init("message");
+    let configuration = MessageConfiguration::from_lookup(environment)?;
+    let ports = Adapters::new(&clients::sdk_config().await, &configuration);
+    let message = Arc::new(Message { ports, session_key: configuration.session_key });
+    run_concurrent(service_fn(move |event: LambdaEvent<_>| {
+        let message = message.clone();
+        async move { Ok::<_, Error>(message.handle(event.payload).await) }
+    }))
+    .await
+}

@@ -1,1 +1,28 @@
-//! To come.
+//! Everything outside: the AWS SDK, the store's HTTP services, the environment and the clock. One file for each.
+//!
+//! Each adapter translates the errors of its service once, into what the domain decides on. Clients are built once for an
+//! execution environment and shared by all of its invocations.
+
+mod adapters;
+mod bedrock;
+pub mod clients;
+mod clock;
+pub mod configuration;
+mod connections;
+mod events;
+mod identity;
+mod sender;
+mod store;
+mod table;
+pub mod telemetry;
+mod turns;
+
+pub use adapters::Adapters;
+pub use bedrock::BedrockModel;
+pub use clock::{RandomNonces, SystemClock};
+pub use connections::DynamoDbConnections;
+pub use events::SnsTurnEvents;
+pub use identity::TokenVerifier;
+pub use sender::ApiGatewaySender;
+pub use store::HttpStore;
+pub use turns::DynamoDbTurns;

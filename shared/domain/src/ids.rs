@@ -26,9 +26,8 @@ macro_rules! id {
 
         impl $name {
             /// The id, if `text` has the form of one: letters, digits, `_` and `-`, at most 64 bytes.
-            pub fn parse(text: impl Into<String>) -> Option<Self> {
-                let text = text.into();
-                is_id(&text).then_some(Self(text))
+            pub fn parse(text: &str) -> Option<Self> {
+                is_id(text).then(|| Self(text.to_owned()))
             }
 
             /// The id as text.
@@ -45,7 +44,7 @@ macro_rules! id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Self::parse(String::deserialize(deserializer)?)
+                Self::parse(&String::deserialize(deserializer)?)
                     .ok_or_else(|| serde::de::Error::custom("an id is letters, digits, _ and -, at most 64 bytes"))
             }
         }

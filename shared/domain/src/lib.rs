@@ -14,6 +14,7 @@ mod outbox;
 pub mod ports;
 pub mod prompt;
 pub mod protocol;
+pub mod session;
 pub mod settle;
 pub mod store;
 pub mod turn;

@@ -224,6 +224,32 @@ pub trait ConnectionStore: Send + Sync {
     fn locale(&self, id: &ConnectionId) -> impl Future<Output = Result<Option<Locale>, Unavailable>> + Send;
 }
 
+/// Whom a verified token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The shopper, as the store knows them.
+    pub subject: String,
+    /// Until when, Unix milliseconds.
+    pub expires_at: u64,
+}
+
+/// Why a token does not admit its bearer.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Malformed, forged, expired, not yet valid, of another issuer or for another audience.
+    #[error("the token is not valid")]
+    Invalid(#[source] Box<dyn Error + Send + Sync>),
+    /// The issuer's keys cannot be had: nothing can be said about the token.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Who issues shoppers' tokens.
+pub trait IdentityProvider: Send + Sync {
+    /// Verifies a token: signature, algorithm, issuer, audience, expiry and not-before.
+    fn verify(&self, token: &str) -> impl Future<Output = Result<Identity, TokenError>> + Send;
+}
+
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {

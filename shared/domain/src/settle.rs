@@ -26,44 +26,55 @@ pub(crate) async fn conclude<P: Ports>(ports: &P, turn: &StoredTurn) -> Result<(
     ports.turns().release(conversation, &turn.request.turn_id).await
 }
 
-/// Does what the owner of a turn has left undone, and answers the turn as it then is: one that ended is concluded, one
-/// whose owner's lease has lapsed is ended as failed. A turn whose owner still has its lease is left alone.
+/// Does what the owner of a turn has left undone, and answers the turn as it then is: one that ended is made part of its
+/// conversation and frees it, one whose owner's lease has lapsed is ended as failed first. A turn whose owner still has its
+/// lease is left alone.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn complete<P: Ports>(ports: &P, mut turn: StoredTurn) -> Result<StoredTurn, Unavailable> {
-    let now = ports.clock().now_ms();
+pub async fn complete<P: Ports>(ports: &P, turn: StoredTurn) -> Result<StoredTurn, Unavailable> {
     if turn.state() == TurnState::Running {
-        if turn.request.lease_until > now {
-            return Ok(turn);
-        }
-        let next_seq = u64::try_from(turn.journal.last_seq() + 1).unwrap_or_default();
-        let mut log = TurnLog::continuing(turn.journal.epoch.max(1) + 1, next_seq);
-        log.push(
-            now,
-            ServerEvent::TurnStarted(TurnStarted {
-                client_message_id: turn.request.client_message_id,
-                intent: intent::guess(&turn.request.text, false),
-                path: TurnPath::Llm,
-                restarted: false,
-                continues: next_seq > 0,
-            }),
-        );
-        log.push(now, failed(ErrorCode::Unavailable, turn.request.locale));
-        let write = JournalWrite {
-            turn_id: turn.request.turn_id.clone(),
-            epoch: log.epoch(),
-            writer: ports.nonces().nonce(),
-            number: 1,
-            frames: log.unjournaled(),
-            outcome: Some(Outcome { state: TurnState::Failed, usage: Usage::default() }),
-            now,
-        };
-        tracing::warn!(turn_id = %turn.request.turn_id, "turn had lost its owner");
-        turn.journal = match ports.turns().journal(&write).await? {
-            JournalOutcome::Written(journal) | JournalOutcome::Fenced(journal) => journal,
-        };
+        return complete_abandoned(ports, turn).await;
     }
+    conclude(ports, &turn).await?;
+    Ok(turn)
+}
+
+/// Ends a turn as failed whose owner's lease has lapsed; leaves any other alone.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn complete_abandoned<P: Ports>(ports: &P, mut turn: StoredTurn) -> Result<StoredTurn, Unavailable> {
+    let now = ports.clock().now_ms();
+    if turn.state() != TurnState::Running || turn.request.lease_until > now {
+        return Ok(turn);
+    }
+    let next_seq = u64::try_from(turn.journal.last_seq() + 1).unwrap_or_default();
+    let mut log = TurnLog::continuing(turn.journal.epoch.max(1) + 1, next_seq);
+    log.push(
+        now,
+        ServerEvent::TurnStarted(TurnStarted {
+            client_message_id: turn.request.client_message_id,
+            intent: intent::guess(&turn.request.text, false),
+            path: TurnPath::Llm,
+            restarted: false,
+            continues: next_seq > 0,
+        }),
+    );
+    log.push(now, failed(ErrorCode::Unavailable, turn.request.locale));
+    let write = JournalWrite {
+        turn_id: turn.request.turn_id.clone(),
+        epoch: log.epoch(),
+        writer: ports.nonces().nonce(),
+        number: 1,
+        frames: log.unjournaled(),
+        outcome: Some(Outcome { state: TurnState::Failed, usage: Usage::default() }),
+        now,
+    };
+    tracing::warn!(turn_id = %turn.request.turn_id, "turn had lost its owner");
+    turn.journal = match ports.turns().journal(&write).await? {
+        JournalOutcome::Written(journal) | JournalOutcome::Fenced(journal) => journal,
+    };
     conclude(ports, &turn).await?;
     Ok(turn)
 }

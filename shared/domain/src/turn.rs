@@ -53,9 +53,10 @@ pub struct TurnFrame {
 impl TurnFrame {
     /// The first `seq` it stands for.
     pub fn first_seq(&self) -> u64 {
-        match &self.event {
-            ServerEvent::TextDelta(TextDelta { from_seq: Some(from_seq), .. }) => *from_seq,
-            _other => self.seq,
+        if let ServerEvent::TextDelta(TextDelta { from_seq: Some(from_seq), .. }) = &self.event {
+            *from_seq
+        } else {
+            self.seq
         }
     }
 
@@ -111,20 +112,23 @@ impl TurnJournal {
         self.frames.iter().map(|frame| &frame.event).filter(|event| event.is_card()).cloned().collect()
     }
 
-    /// What a client lacks that holds everything up to `after_seq`, small text frames merged. A frame that stands for
-    /// some the client has is sent whole when the client asks from inside it.
-    pub fn replay(&self, after_seq: i64) -> Vec<TurnFrame> {
-        let missing = self.frames.iter().filter(|frame| i64::try_from(frame.seq).is_ok_and(|seq| seq > after_seq));
-        merge_text(missing.cloned())
+    /// What a client lacks that holds everything up to `after_seq`, the last of it from `epoch`; small text frames merged.
+    ///
+    /// Where a later epoch began at or before `after_seq`, the replay starts at that beginning: what the client holds from
+    /// there on is void. A durable frame that stands for several is sent whole to a client that asks from inside it.
+    pub fn replay(&self, epoch: u64, after_seq: i64) -> Vec<TurnFrame> {
+        let signed = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        let void_from = self.frames.iter().find(|frame| frame.epoch > epoch).map(|frame| signed(frame.first_seq()));
+        let after_seq = after_seq.min(void_from.map_or(i64::MAX, |seq| seq - 1));
+        merge_text(self.frames.iter().filter(|frame| signed(frame.seq) > after_seq).cloned())
     }
 }
 
 fn answer_text(frames: &[TurnFrame]) -> String {
     frames
         .iter()
-        .filter_map(|frame| match &frame.event {
-            ServerEvent::TextDelta(delta) => Some(delta.text.as_str()),
-            _other => None,
+        .filter_map(|frame| {
+            if let ServerEvent::TextDelta(delta) = &frame.event { Some(delta.text.as_str()) } else { None }
         })
         .collect()
 }

@@ -1,0 +1,103 @@
+//! `history.list`.
+
+use domain::limits::{ENVELOPE_BYTES_MAX, SERVER_FRAME_BYTES_MAX};
+use domain::ports::{Clock as _, Ports, TurnStore as _};
+use domain::protocol::{ErrorCode, HistoryList, HistoryPage, HistoryTurn, ServerEvent, ServerFrame, TurnState};
+use domain::turn::{Exchange, StoredTurn};
+use futures_util::future::try_join;
+
+use crate::{Message, Origin, Refused};
+
+/// What the turns of a page may take as JSON, bytes.
+const TURNS_BYTES_MAX: usize = SERVER_FRAME_BYTES_MAX - ENVELOPE_BYTES_MAX;
+
+/// Sends a page of one of the caller's own conversations: the newest turns before the cursor that fit, oldest first. The
+/// newest page begins with the turn that goes on, if one does.
+pub(crate) async fn list<P: Ports>(message: &Message<P>, origin: &Origin, list: &HistoryList) -> Result<(), Refused> {
+    let ports = &message.ports;
+    let turns = ports.turns();
+    let id = &list.conversation_id;
+    // One more than asked for tells whether there is another page.
+    let (conversation, mut exchanges) =
+        try_join(turns.conversation(id, 0), turns.exchanges(id, list.before, list.turns_max() + 1)).await?;
+    let (conversation, _) = conversation.ok_or(ErrorCode::NotFound)?;
+    if conversation.owner != origin.caller.principal {
+        return Err(ErrorCode::NotFound.into());
+    }
+    let going_on = match conversation.lock.filter(|_| list.before.is_none()) {
+        Some(lock) => turns.turn(&lock.turn_id).await?.filter(|turn| turn.state() == TurnState::Running),
+        None => None,
+    };
+    let ids: Vec<_> = exchanges.iter().map(|exchange| exchange.turn_id.clone()).collect();
+    let mut cards = turns.cards(&ids).await?;
+    let newest_first = going_on.iter().map(|turn| (turn.request.number, running(turn))).chain(exchanges.drain(..).map(
+        |exchange| {
+            let cards = cards.remove(&exchange.turn_id).unwrap_or_default();
+            (exchange.number, ended(exchange, cards))
+        },
+    ));
+    let page = page(newest_first, list.turns_max());
+    let frame = ServerFrame::new(ports.clock().now_ms(), ServerEvent::HistoryPage(page)).in_conversation(id.clone());
+    message.send(origin, &frame).await?;
+    Ok(())
+}
+
+fn ended(exchange: Exchange, cards: Vec<ServerEvent>) -> HistoryTurn {
+    HistoryTurn {
+        turn_id: exchange.turn_id,
+        asked_at: exchange.asked_at,
+        text: exchange.question,
+        answer: exchange.answer,
+        cards,
+        state: exchange.state,
+    }
+}
+
+fn running(turn: &StoredTurn) -> HistoryTurn {
+    HistoryTurn {
+        turn_id: turn.request.turn_id.clone(),
+        asked_at: turn.request.asked_at,
+        text: turn.request.text.clone(),
+        answer: turn.journal.answer(),
+        cards: turn.journal.cards(),
+        state: TurnState::Running,
+    }
+}
+
+/// The first turns of those that fit a frame and the limit, turned around. A turn that fits no frame by itself loses its
+/// cards, and then the end of its answer, so that every page moves on.
+fn page(newest_first: impl Iterator<Item = (u64, HistoryTurn)>, turns_max: u32) -> HistoryPage {
+    let mut room = TURNS_BYTES_MAX;
+    let mut turns = Vec::new();
+    let mut next_before = None;
+    let mut oldest = None;
+    for (number, mut turn) in newest_first {
+        if turns.is_empty() {
+            shorten(&mut turn);
+        }
+        let bytes = json_bytes(&turn) + 1;
+        if turns.len() >= turns_max as usize || bytes > room {
+            next_before = oldest;
+            break;
+        }
+        room -= bytes;
+        oldest = Some(number);
+        turns.push(turn);
+    }
+    turns.reverse();
+    HistoryPage { turns, next_before }
+}
+
+fn shorten(turn: &mut HistoryTurn) {
+    if json_bytes(turn) >= TURNS_BYTES_MAX {
+        turn.cards.clear();
+    }
+    while json_bytes(turn) >= TURNS_BYTES_MAX && !turn.answer.is_empty() {
+        let half = turn.answer.chars().count() / 2;
+        turn.answer = turn.answer.chars().take(half).collect();
+    }
+}
+
+fn json_bytes(turn: &HistoryTurn) -> usize {
+    serde_json::to_string(turn).map_or(usize::MAX, |json| json.len())
+}

@@ -1,0 +1,110 @@
+//! The model, by Bedrock's ConverseStream.
+
+use aws_sdk_bedrockruntime::Client;
+use aws_sdk_bedrockruntime::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_bedrockruntime::types::{
+    ContentBlock, ConversationRole, ConverseStreamOutput, InferenceConfiguration, Message, StopReason as BedrockStop,
+    SystemContentBlock,
+};
+use domain::ports::{LanguageModel, ModelError, ModelEvent};
+use domain::prompt::{Prompt, PromptMessage, Role};
+use domain::protocol::{StopReason, Usage};
+use futures_util::Stream;
+
+/// How freely the model chooses its words; low, because it reports what the store said.
+const TEMPERATURE: f32 = 0.3;
+
+/// A model or inference profile of Bedrock.
+#[derive(Debug, Clone)]
+pub struct BedrockModel {
+    client: Client,
+    model_id: String,
+}
+
+impl BedrockModel {
+    /// The model with that id, ARN or inference profile.
+    pub fn new(client: Client, model_id: impl Into<String>) -> Self {
+        Self { client, model_id: model_id.into() }
+    }
+}
+
+impl LanguageModel for BedrockModel {
+    fn answer(&self, prompt: Prompt) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
+        async_stream::try_stream! {
+            let messages = prompt.messages.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
+            let answer = self
+                .client
+                .converse_stream()
+                .model_id(&self.model_id)
+                .system(SystemContentBlock::Text(prompt.system))
+                .set_messages(Some(messages))
+                .inference_config(
+                    InferenceConfiguration::builder()
+                        .max_tokens(i32::try_from(prompt.answer_tokens_max).unwrap_or(i32::MAX))
+                        .temperature(TEMPERATURE)
+                        .build(),
+                )
+                .send()
+                .await
+                .map_err(model_error)?;
+            let mut events = answer.stream;
+            while let Some(event) = events.recv().await.map_err(model_error)? {
+                if let Some(event) = model_event(&event) {
+                    yield event;
+                }
+            }
+        }
+    }
+}
+
+fn message(message: PromptMessage) -> Result<Message, ModelError> {
+    let role = match message.role {
+        Role::User => ConversationRole::User,
+        Role::Assistant => ConversationRole::Assistant,
+    };
+    Message::builder()
+        .role(role)
+        .content(ContentBlock::Text(message.text))
+        .build()
+        .map_err(|error| ModelError::Refused(Box::new(error)))
+}
+
+/// What an event of the stream says; block starts and stops say nothing.
+fn model_event(event: &ConverseStreamOutput) -> Option<ModelEvent> {
+    if let Ok(delta) = event.as_content_block_delta() {
+        let text = delta.delta.as_ref()?.as_text().ok()?;
+        return Some(ModelEvent::Text(text.clone()));
+    }
+    if let Ok(stop) = event.as_message_stop() {
+        return Some(ModelEvent::Stopped(match &stop.stop_reason {
+            BedrockStop::MaxTokens | BedrockStop::ModelContextWindowExceeded => StopReason::MaxTokens,
+            BedrockStop::GuardrailIntervened | BedrockStop::ContentFiltered => StopReason::Guardrail,
+            _said_all => StopReason::EndTurn,
+        }));
+    }
+    let usage = event.as_metadata().ok()?.usage.as_ref()?;
+    let tokens = |count: i32| u64::try_from(count).unwrap_or_default();
+    Some(ModelEvent::Usage(Usage {
+        input_tokens: tokens(usage.input_tokens),
+        output_tokens: tokens(usage.output_tokens),
+    }))
+}
+
+/// Bedrock's exceptions, whether they answer the request or break off the stream.
+fn model_error<E, R>(error: SdkError<E, R>) -> ModelError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    let code = error.code().map(str::to_owned);
+    let source = DisplayErrorContext(error).to_string().into();
+    match code.as_deref() {
+        Some("ThrottlingException" | "ServiceQuotaExceededException" | "ModelNotReadyException") => {
+            ModelError::Throttled(source)
+        }
+        Some("ValidationException" | "AccessDeniedException" | "ResourceNotFoundException") => {
+            ModelError::Refused(source)
+        }
+        _down => ModelError::Unavailable(source),
+    }
+}

@@ -1,0 +1,72 @@
+//! The AWS SDK's clients, with every timeout and retry said here.
+//!
+//! Built once for an execution environment: a client holds the connection pool and the resolved credentials.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+/// Attempts of one call, the first included (policy "retries": at most two).
+const ATTEMPTS_MAX: u32 = 3;
+
+/// First pause before a retry; it doubles, with full jitter.
+const BACKOFF_MS: u64 = 50;
+
+/// Making a connection, to any service.
+const CONNECT_MS: u64 = 1_000;
+
+/// The environment's region, credentials and endpoints.
+pub async fn sdk_config() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest()).load().await
+}
+
+fn timeouts(attempt_ms: u64, operation_ms: u64) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(CONNECT_MS))
+        .operation_attempt_timeout(Duration::from_millis(attempt_ms))
+        .operation_timeout(Duration::from_millis(operation_ms))
+        .build()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(Duration::from_millis(BACKOFF_MS))
+}
+
+/// DynamoDB: an attempt in 1 s, a call with its retries in 3 s.
+pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::config::Builder::from(config)
+        .timeout_config(timeouts(1_000, 3_000))
+        .retry_config(retries())
+        .build();
+    aws_sdk_dynamodb::Client::from_conf(config)
+}
+
+/// `@connections`: an attempt in 1 s, a frame with its retries in 2 s.
+pub fn api_gateway_management(config: &SdkConfig, callback_url: &str) -> aws_sdk_apigatewaymanagement::Client {
+    let config = aws_sdk_apigatewaymanagement::config::Builder::from(config)
+        .endpoint_url(callback_url)
+        .timeout_config(timeouts(1_000, 2_000))
+        .retry_config(retries())
+        .build();
+    aws_sdk_apigatewaymanagement::Client::from_conf(config)
+}
+
+/// Bedrock: the first event of an attempt in 8 s, with retries in 12 s. Silence within a stream is the turn's own limit,
+/// so the SDK's stalled-stream protection, which is stricter, is off.
+pub fn bedrock_runtime(config: &SdkConfig) -> aws_sdk_bedrockruntime::Client {
+    let config = aws_sdk_bedrockruntime::config::Builder::from(config)
+        .timeout_config(timeouts(8_000, 12_000))
+        .retry_config(retries())
+        .stalled_stream_protection(aws_sdk_bedrockruntime::config::StalledStreamProtectionConfig::disabled())
+        .build();
+    aws_sdk_bedrockruntime::Client::from_conf(config)
+}
+
+/// SNS: an attempt in 1 s, a call with its retries in 2 s.
+pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
+    let config =
+        aws_sdk_sns::config::Builder::from(config).timeout_config(timeouts(1_000, 2_000)).retry_config(retries()).build();
+    aws_sdk_sns::Client::from_conf(config)
+}

@@ -1,0 +1,290 @@
+//! The environment, read once at cold start into one typed struct for each function.
+//!
+//! Every problem is reported, in one line; nothing is silently replaced.
+
+use domain::ids::SessionKey;
+
+/// The environment variables of `authorizer`.
+pub const AUTHORIZER_VARIABLES: [&str; 6] =
+    ["LOG_LEVEL", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_SUBJECT_CLAIM", "JWKS_URL", "SESSION_KEY"];
+/// The environment variables of `connect` and `disconnect`.
+pub const CONNECTION_VARIABLES: [&str; 2] = ["LOG_LEVEL", "TABLE_NAME"];
+/// The environment variables of `message`.
+pub const MESSAGE_VARIABLES: [&str; 13] = [
+    "LOG_LEVEL",
+    "TABLE_NAME",
+    "CALLBACK_URL",
+    "SESSION_KEY",
+    "MODEL_ID",
+    "CATALOG_URL",
+    "RECOMMENDATIONS_URL",
+    "ORDERS_URL",
+    "PROMOTIONS_URL",
+    "REVIEWS_URL",
+    "KNOWLEDGE_URL",
+    "STORE_KEY",
+    "TURN_EVENTS_TOPIC_ARN",
+];
+/// The environment variables of `store-api`.
+pub const STORE_API_VARIABLES: [&str; 4] = ["LOG_LEVEL", "STORE_TABLE_NAME", "STORE_KEY", "STORE_PAGE_URL"];
+
+/// What is wrong with an environment, all of it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("configuration: {}", problems.join("; "))]
+pub struct ConfigurationError {
+    problems: Vec<String>,
+}
+
+/// A variable of the process; an empty one counts as absent.
+#[expect(clippy::disallowed_methods, reason = "the environment is read here")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+struct Reader<L> {
+    lookup: L,
+    problems: Vec<String>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Reader<L> {
+    fn new(lookup: L) -> Self {
+        Self { lookup, problems: Vec::new() }
+    }
+
+    fn required(&mut self, name: &str) -> String {
+        (self.lookup)(name).unwrap_or_else(|| {
+            self.problems.push(format!("{name} is not set"));
+            String::new()
+        })
+    }
+
+    /// A base URL, without the slash at its end.
+    fn url(&mut self, name: &str) -> String {
+        let url = self.required(name);
+        if !url.is_empty() && !url.starts_with("https://") && !url.starts_with("http://") {
+            self.problems.push(format!("{name} is not an http(s) URL"));
+        }
+        url.trim_end_matches('/').to_owned()
+    }
+
+    fn session_key(&mut self) -> Option<SessionKey> {
+        let secret = self.required("SESSION_KEY");
+        let key = SessionKey::new(secret.as_bytes());
+        if key.is_none() && !secret.is_empty() {
+            self.problems.push(format!("SESSION_KEY has fewer than {} bytes", SessionKey::BYTES_MIN));
+        }
+        key
+    }
+
+    /// The configuration, if nothing was wrong.
+    fn finish<T>(self, configuration: Option<T>) -> Result<T, ConfigurationError> {
+        match configuration {
+            Some(configuration) if self.problems.is_empty() => Ok(configuration),
+            _incomplete => Err(ConfigurationError { problems: self.problems }),
+        }
+    }
+}
+
+/// What `authorizer` is told.
+#[derive(Debug, Clone)]
+pub struct AuthorizerConfiguration {
+    /// Who issues the shoppers' tokens: their `iss`.
+    pub jwt_issuer: String,
+    /// For whom: their `aud`.
+    pub jwt_audience: String,
+    /// The claim that names the shopper as the store knows them.
+    pub jwt_subject_claim: String,
+    /// Where the issuer's keys are.
+    pub jwks_url: String,
+    /// Verifies guests' resume tokens.
+    pub session_key: SessionKey,
+}
+
+impl AuthorizerConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let jwt_issuer = reader.required("JWT_ISSUER");
+        let jwt_audience = reader.required("JWT_AUDIENCE");
+        let jwt_subject_claim = reader.required("JWT_SUBJECT_CLAIM");
+        let jwks_url = reader.url("JWKS_URL");
+        let key = reader.session_key();
+        reader.finish(key.map(|session_key| Self { jwt_issuer, jwt_audience, jwt_subject_claim, jwks_url, session_key }))
+    }
+}
+
+/// What `connect` and `disconnect` are told.
+#[derive(Debug, Clone)]
+pub struct ConnectionConfiguration {
+    /// The table of connections, conversations and turns.
+    pub table_name: String,
+}
+
+impl ConnectionConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let table_name = reader.required("TABLE_NAME");
+        reader.finish(Some(Self { table_name }))
+    }
+}
+
+/// Where the store's services are: base URLs, without a slash at the end.
+#[derive(Debug, Clone)]
+pub struct StoreConfiguration {
+    /// Product search, look-up and what is trending.
+    pub catalog_url: String,
+    /// Recommendations.
+    pub recommendations_url: String,
+    /// Orders.
+    pub orders_url: String,
+    /// Promotions.
+    pub promotions_url: String,
+    /// Reviews.
+    pub reviews_url: String,
+    /// Help articles.
+    pub knowledge_url: String,
+    /// Shows the services that it is the chat that asks.
+    pub store_key: String,
+}
+
+/// What `message` is told.
+#[derive(Debug, Clone)]
+pub struct MessageConfiguration {
+    /// The table of connections, conversations and turns.
+    pub table_name: String,
+    /// Where frames to clients are posted.
+    pub callback_url: String,
+    /// Derives ids and signs resume tokens.
+    pub session_key: SessionKey,
+    /// The Bedrock model or inference profile.
+    pub model_id: String,
+    /// Where the store's services are.
+    pub store: StoreConfiguration,
+    /// The topic of turn events.
+    pub turn_events_topic_arn: String,
+}
+
+impl MessageConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let table_name = reader.required("TABLE_NAME");
+        let callback_url = reader.url("CALLBACK_URL");
+        let model_id = reader.required("MODEL_ID");
+        let store = StoreConfiguration {
+            catalog_url: reader.url("CATALOG_URL"),
+            recommendations_url: reader.url("RECOMMENDATIONS_URL"),
+            orders_url: reader.url("ORDERS_URL"),
+            promotions_url: reader.url("PROMOTIONS_URL"),
+            reviews_url: reader.url("REVIEWS_URL"),
+            knowledge_url: reader.url("KNOWLEDGE_URL"),
+            store_key: reader.required("STORE_KEY"),
+        };
+        let turn_events_topic_arn = reader.required("TURN_EVENTS_TOPIC_ARN");
+        let key = reader.session_key();
+        reader.finish(key.map(|session_key| Self {
+            table_name,
+            callback_url,
+            session_key,
+            model_id,
+            store,
+            turn_events_topic_arn,
+        }))
+    }
+}
+
+/// What `store-api` is told.
+#[derive(Debug, Clone)]
+pub struct StoreApiConfiguration {
+    /// The sample store's own table.
+    pub table_name: String,
+    /// What a caller must show to see orders.
+    pub store_key: String,
+    /// The store's pages, for links.
+    pub page_url: String,
+}
+
+impl StoreApiConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let table_name = reader.required("STORE_TABLE_NAME");
+        let store_key = reader.required("STORE_KEY");
+        let page_url = reader.url("STORE_PAGE_URL");
+        reader.finish(Some(Self { table_name, store_key, page_url }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+    fn complete(name: &str) -> Option<String> {
+        Some(match name {
+            "SESSION_KEY" => KEY.to_owned(),
+            name if name.ends_with("_URL") => "https://store.example/".to_owned(),
+            name => format!("value of {name}"),
+        })
+    }
+
+    /// The names a configuration reads are those it declares (and `LOG_LEVEL`, which telemetry reads).
+    fn check_names<T>(declared: &[&str], read: impl Fn(&dyn Fn(&str) -> Option<String>) -> Result<T, ConfigurationError>) {
+        let names = RefCell::new(BTreeSet::from(["LOG_LEVEL".to_owned()]));
+        let lookup = |name: &str| {
+            names.borrow_mut().insert(name.to_owned());
+            complete(name)
+        };
+        assert!(read(&lookup).is_ok());
+        assert_eq!(*names.borrow(), declared.iter().map(|name| (*name).to_owned()).collect());
+        let Err(error) = read(&|_| None) else { panic!("an empty environment was accepted") };
+        for name in declared.iter().filter(|name| **name != "LOG_LEVEL") {
+            assert!(error.to_string().contains(&format!("{name} is not set")), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_read_are_names_declared() {
+        check_names(&AUTHORIZER_VARIABLES, |lookup| AuthorizerConfiguration::from_lookup(lookup));
+        check_names(&CONNECTION_VARIABLES, |lookup| ConnectionConfiguration::from_lookup(lookup));
+        check_names(&MESSAGE_VARIABLES, |lookup| MessageConfiguration::from_lookup(lookup));
+        check_names(&STORE_API_VARIABLES, |lookup| StoreApiConfiguration::from_lookup(lookup));
+    }
+
+    #[test]
+    fn malformed_values_are_named() {
+        let lookup = |name: &str| match name {
+            "JWKS_URL" => Some("ftp://keys".to_owned()),
+            "SESSION_KEY" => Some(KEY.chars().skip(1).collect()),
+            name => complete(name),
+        };
+        let error = AuthorizerConfiguration::from_lookup(lookup).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "configuration: JWKS_URL is not an http(s) URL; SESSION_KEY has fewer than 32 bytes"
+        );
+    }
+
+    #[test]
+    fn base_urls_lose_their_last_slash() {
+        let configuration = MessageConfiguration::from_lookup(complete).unwrap();
+        assert_eq!(configuration.store.catalog_url, "https://store.example");
+    }
+}

@@ -1,0 +1,171 @@
+//! Who is connected, in DynamoDB.
+//!
+//! A principal's connections are one set of `EXPIRY|ID`: its size is the cap's condition, so that two tabs that open at
+//! once cannot both be the last. A connection's own item leads from its id to its principal, for `$disconnect`.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::ids::{ConnectionId, Principal};
+use domain::ports::{Clock, Connection, ConnectionStore, Registration, Unavailable};
+use domain::protocol::Locale;
+
+use crate::table::{
+    CONNECTION, CONNECTIONS, EXPIRES_AT, Item, connection_pk, expiry, json, json_of, number, number_of, principal_pk, text,
+    text_of, unavailable,
+};
+
+/// Connections in the table of [`DynamoDbTurns`](crate::DynamoDbTurns).
+#[derive(Debug, Clone)]
+pub struct DynamoDbConnections<C> {
+    client: Client,
+    table: String,
+    clock: C,
+}
+
+fn member(id: &ConnectionId, expires_at: u64) -> String {
+    format!("{expires_at}|{id}")
+}
+
+impl<C: Clock> DynamoDbConnections<C> {
+    /// The store in a table that exists.
+    pub fn new(client: Client, table: impl Into<String>, clock: C) -> Self {
+        Self { client, table: table.into(), clock }
+    }
+
+    /// Adds to a principal's set, if there is room; else answers the set.
+    async fn add(&self, connection: &Connection, max: usize) -> Result<Option<Vec<String>>, SdkError<UpdateItemError>> {
+        let added = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", principal_pk(&connection.principal))
+            .key("sk", text(CONNECTIONS))
+            .update_expression("ADD members :member SET expires_at = :expires_at")
+            .condition_expression("attribute_not_exists(members) OR size(members) < :max OR contains(members, :one)")
+            .expression_attribute_values(
+                ":member",
+                AttributeValue::Ss(vec![member(&connection.id, connection.expires_at)]),
+            )
+            .expression_attribute_values(":one", text(member(&connection.id, connection.expires_at)))
+            .expression_attribute_values(":max", number(max as u64))
+            .expression_attribute_values(":expires_at", expiry(connection.expires_at))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match added {
+            Ok(_) => Ok(None),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    let members = failed.item().and_then(|item| item.get("members")?.as_ss().ok()).cloned();
+                    Ok(Some(members.unwrap_or_default()))
+                }
+                _other => Err(error),
+            },
+        }
+    }
+
+    async fn remove(&self, principal: &Principal, members: Vec<String>) -> Result<(), Unavailable> {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", principal_pk(principal))
+            .key("sk", text(CONNECTIONS))
+            .update_expression("DELETE members :members")
+            .expression_attribute_values(":members", AttributeValue::Ss(members))
+            .send()
+            .await
+            .map(drop)
+            .map_err(unavailable("forget connections"))
+    }
+}
+
+impl<C: Clock> ConnectionStore for DynamoDbConnections<C> {
+    async fn register(&self, connection: &Connection, per_principal_max: usize) -> Result<Registration, Unavailable> {
+        let operation = "register connection";
+        if let Some(members) = self.add(connection, per_principal_max).await.map_err(unavailable(operation))? {
+            let now = self.clock.now_ms();
+            let is_expired = |member: &String| {
+                member.split_once('|').and_then(|(at, _)| at.parse::<u64>().ok()).is_none_or(|at| at <= now)
+            };
+            let expired: Vec<String> = members.into_iter().filter(is_expired).collect();
+            if expired.is_empty() {
+                return Ok(Registration::TooMany);
+            }
+            self.remove(&connection.principal, expired).await?;
+            if self.add(connection, per_principal_max).await.map_err(unavailable(operation))?.is_some() {
+                return Ok(Registration::TooMany);
+            }
+        }
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", connection_pk(&connection.id))
+            .item("sk", text(CONNECTION))
+            .item("principal", text(connection.principal.to_string()))
+            .item("session", text(connection.session_id.as_str()))
+            .item("connected_at", number(connection.connected_at))
+            .item("closes_at", number(connection.expires_at))
+            .item(EXPIRES_AT, expiry(connection.expires_at))
+            .send()
+            .await
+            .map_err(unavailable(operation))?;
+        Ok(Registration::Registered)
+    }
+
+    async fn forget(&self, id: &ConnectionId) -> Result<(), Unavailable> {
+        let operation = "forget connection";
+        let deleted = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("pk", connection_pk(id))
+            .key("sk", text(CONNECTION))
+            .return_values(ReturnValue::AllOld)
+            .send()
+            .await
+            .map_err(unavailable(operation))?;
+        let Some(item) = deleted.attributes.filter(|item: &Item| !item.is_empty()) else { return Ok(()) };
+        let principal = text_of(&item, "principal").map_err(unavailable(operation))?;
+        let closes_at = number_of(&item, "closes_at").map_err(unavailable(operation))?;
+        match Principal::parse(principal) {
+            Some(principal) => self.remove(&principal, vec![member(id, closes_at)]).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn set_locale(&self, id: &ConnectionId, locale: Locale) -> Result<(), Unavailable> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", connection_pk(id))
+            .key("sk", text(CONNECTION))
+            .update_expression("SET spoken = :spoken")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":spoken", json(&locale))
+            .send()
+            .await;
+        match updated {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _other => Err(unavailable("keep language")(error)),
+            },
+        }
+    }
+
+    async fn locale(&self, id: &ConnectionId) -> Result<Option<Locale>, Unavailable> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", connection_pk(id))
+            .key("sk", text(CONNECTION))
+            .send()
+            .await
+            .map_err(unavailable("read language"))?;
+        Ok(answer.item.and_then(|item| json_of(&item, "spoken").ok()))
+    }
+}

@@ -1,0 +1,99 @@
+//! The items of the table: keys, and reading attributes.
+//!
+//! | item | `pk` | `sk` | written by |
+//! |---|---|---|---|
+//! | request | `turn#ID` | `request` | admission, once |
+//! | run | `turn#ID` | `run` | the turn's owner; subscribers |
+//! | feedback | `turn#ID` | `feedback` | the shopper's last word |
+//! | exchange | `conversation#ID` | `turn#NUMBER` | settling |
+//! | conversation | `conversation#ID` | `~conversation` | admission (lock, number), settling (release) |
+//! | connection | `connection#ID` | `connection` | connect; session start (language) |
+//! | connections | `principal#ID` | `connections` | connect, disconnect |
+//!
+//! `~` sorts after every `turn#`: one query backwards reads a conversation and its newest exchanges.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::ids::{ConnectionId, ConversationId, Principal, TurnId};
+use domain::ports::Unavailable;
+
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// When DynamoDB may delete an item, Unix seconds.
+pub(crate) const EXPIRES_AT: &str = "expires_at";
+pub(crate) const REQUEST: &str = "request";
+pub(crate) const RUN: &str = "run";
+pub(crate) const FEEDBACK: &str = "feedback";
+pub(crate) const CONVERSATION: &str = "~conversation";
+pub(crate) const CONNECTION: &str = "connection";
+pub(crate) const CONNECTIONS: &str = "connections";
+
+pub(crate) fn turn_pk(id: &TurnId) -> AttributeValue {
+    text(format!("turn#{id}"))
+}
+
+pub(crate) fn conversation_pk(id: &ConversationId) -> AttributeValue {
+    text(format!("conversation#{id}"))
+}
+
+pub(crate) fn connection_pk(id: &ConnectionId) -> AttributeValue {
+    text(format!("connection#{id}"))
+}
+
+pub(crate) fn principal_pk(principal: &Principal) -> AttributeValue {
+    text(format!("principal#{principal}"))
+}
+
+/// Sort keys of exchanges sort as their numbers do.
+pub(crate) fn exchange_sk(number: u64) -> AttributeValue {
+    text(format!("turn#{number:012}"))
+}
+
+pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(crate) fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// `expires_at` of an item that is to be kept until then.
+pub(crate) fn expiry(until_ms: u64) -> AttributeValue {
+    number(until_ms.div_ceil(1_000))
+}
+
+/// Whether an item counts as deleted, whenever DynamoDB gets to it.
+pub(crate) fn is_expired(item: &Item, now_ms: u64) -> bool {
+    number_of(item, EXPIRES_AT).is_ok_and(|expires_at| expires_at.saturating_mul(1_000) <= now_ms)
+}
+
+/// An item does not hold what was written.
+#[derive(Debug, thiserror::Error)]
+#[error("attribute {0} is missing or malformed")]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+pub(crate) fn text_of<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, Malformed> {
+    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or(Malformed(name))
+}
+
+pub(crate) fn number_of(item: &Item, name: &'static str) -> Result<u64, Malformed> {
+    item.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok()).ok_or(Malformed(name))
+}
+
+pub(crate) fn json_of<T: serde::de::DeserializeOwned>(item: &Item, name: &'static str) -> Result<T, Malformed> {
+    serde_json::from_str(text_of(item, name)?).map_err(|_| Malformed(name))
+}
+
+/// A value that is written as JSON: enums of one word, and frames.
+pub(crate) fn json(value: &impl serde::Serialize) -> AttributeValue {
+    // Types of the domain have string keys and no failing serializer: this cannot fail.
+    text(serde_json::to_string(value).unwrap_or_default())
+}
+
+pub(crate) fn unavailable<E>(operation: &'static str) -> impl Fn(E) -> Unavailable
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| Unavailable { operation, source: Box::new(source) }
+}
