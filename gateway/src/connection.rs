@@ -205,7 +205,9 @@ async fn converse(
                     active = connection.touch();
                     shared.tasks.spawn(dispatch(Arc::clone(shared), Arc::clone(connection), text, slot));
                 }
-                Some(Ok(Message::Binary(_))) => return Ending::Gateway(CloseCode::Unsupported, "Binary frames are not supported"),
+                Some(Ok(Message::Binary(_))) => {
+                    return Ending::Gateway(CloseCode::Unsupported, "Binary frames are not supported");
+                }
                 Some(Ok(Message::Close(frame))) => return Ending::Client(frame),
                 // Only messages are activity: AWS does not promise it of control frames.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}

@@ -1,7 +1,8 @@
 //! API Gateway's WebSocket behaviour in front of any Lambda Invoke endpoint.
 //!
 //! A [`Gateway`] accepts WebSocket connections at `ws://ADDRESS/STAGE` and invokes the functions of its routes with the
-//! events API Gateway sends; functions answer through `POST`, `GET` and `DELETE` at `http://ADDRESS/STAGE/@connections/ID`.
+//! events API Gateway sends; functions answer through `POST`, `GET` and `DELETE` at
+//! `http://ADDRESS/STAGE/@connections/ID`.
 //! The README lists the rules it keeps and their sources; [`Limits`] holds their figures.
 
 mod authorizer;
