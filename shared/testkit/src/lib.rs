@@ -1,1 +1,37 @@
-//! To come.
+//! The world in memory, for tests: every port of the domain, on a clock that only tests move, with faults on demand; and
+//! the contracts that every implementation of a store must pass, these and the real ones alike.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is test code: a panic is the report of a failed test"
+)]
+
+mod clock;
+mod connections;
+pub mod contract;
+mod events;
+mod faults;
+mod identities;
+mod in_memory;
+mod model;
+pub mod samples;
+mod sender;
+mod store;
+mod turns;
+
+pub use clock::{ManualClock, START_MS};
+pub use connections::MemoryConnections;
+pub use events::RecordedEvents;
+pub use faults::{Effect, Fault, Faults, Faulty};
+pub use identities::KnownTokens;
+pub use in_memory::{InMemory, SequentialNonces};
+pub use model::{ModelFailure, ScriptedModel, Step};
+pub use sender::{RecordingSender, SentFrame};
+pub use store::{ScriptedStore, Service, StoreData};
+pub use turns::{MemoryTurns, StoredRating};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! A model that says what a test tells it to.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use domain::ports::{Clock as _, LanguageModel, ModelError, ModelEvent};
+use domain::prompt::Prompt;
+use domain::protocol::{StopReason, Usage};
+use futures_util::{Stream, StreamExt as _, stream};
+
+use crate::ManualClock;
+
+/// How a model breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelFailure {
+    /// [`ModelError::Throttled`].
+    Throttled,
+    /// [`ModelError::Unavailable`].
+    Unavailable,
+    /// [`ModelError::Refused`].
+    Refused,
+}
+
+/// One step of a scripted answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Takes its time, ms.
+    Wait(u64),
+    /// Says a piece of text.
+    Say(String),
+    /// Says why it stops.
+    Stop(StopReason),
+    /// Says what it cost.
+    Count(Usage),
+    /// Breaks off.
+    Fail(ModelFailure),
+    /// Says nothing any more, and does not end either.
+    Silence,
+}
+
+impl Step {
+    /// An answer of `pieces`, each after `every_ms`, that ends well and costs 100 tokens and one for each piece.
+    pub fn answer<S: Into<String>>(pieces: impl IntoIterator<Item = S>, every_ms: u64) -> Vec<Self> {
+        let mut steps: Vec<Self> =
+            pieces.into_iter().flat_map(|piece| [Self::Wait(every_ms), Self::Say(piece.into())]).collect();
+        let output_tokens = steps.len() as u64 / 2;
+        steps.push(Self::Stop(StopReason::EndTurn));
+        steps.push(Self::Count(Usage { input_tokens: 100, output_tokens }));
+        steps
+    }
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    script: Vec<Step>,
+    asked: Vec<(u64, Prompt)>,
+    cancelled: usize,
+}
+
+/// A [`LanguageModel`] that follows a script. Clones share it.
+#[derive(Debug, Clone)]
+pub struct ScriptedModel {
+    clock: ManualClock,
+    record: Arc<Mutex<Record>>,
+}
+
+impl ScriptedModel {
+    /// A model that says one short sentence at once.
+    pub fn new(clock: ManualClock) -> Self {
+        let model = Self { clock, record: Arc::default() };
+        model.follow(Step::answer(["Here you are."], 0));
+        model
+    }
+
+    /// Answers like this from now on.
+    pub fn follow(&self, script: Vec<Step>) {
+        self.record.lock().unwrap().script = script;
+    }
+
+    /// What it was asked, and when, Unix milliseconds.
+    pub fn asked(&self) -> Vec<(u64, Prompt)> {
+        self.record.lock().unwrap().asked.clone()
+    }
+
+    /// How many of its answers nobody heard to the end.
+    pub fn cancelled(&self) -> usize {
+        self.record.lock().unwrap().cancelled
+    }
+
+    fn begin(self, prompt: Prompt) -> Answering {
+        let now_ms = self.clock.now_ms();
+        let steps = {
+            let mut record = self.record.lock().unwrap();
+            record.asked.push((now_ms, prompt));
+            record.script.iter().cloned().collect()
+        };
+        Answering { model: self, steps, ended: false }
+    }
+}
+
+impl LanguageModel for ScriptedModel {
+    fn answer(&self, prompt: Prompt) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
+        let model = self.clone();
+        stream::once(async move { model.begin(prompt) }).flat_map(|answering| {
+            stream::unfold(
+                answering,
+                |mut answering| async move { answering.next().await.map(|event| (event, answering)) },
+            )
+        })
+    }
+}
+
+struct Answering {
+    model: ScriptedModel,
+    steps: VecDeque<Step>,
+    ended: bool,
+}
+
+impl Answering {
+    async fn next(&mut self) -> Option<Result<ModelEvent, ModelError>> {
+        loop {
+            match self.steps.pop_front() {
+                Some(Step::Wait(ms)) => self.model.clock.sleep_until(self.model.clock.now_ms() + ms).await,
+                Some(Step::Say(text)) => return Some(Ok(ModelEvent::Text(text))),
+                Some(Step::Stop(reason)) => return Some(Ok(ModelEvent::Stopped(reason))),
+                Some(Step::Count(usage)) => return Some(Ok(ModelEvent::Usage(usage))),
+                Some(Step::Silence) => pending().await,
+                Some(Step::Fail(failure)) => {
+                    self.steps.clear();
+                    self.ended = true;
+                    let source = "the script says so".into();
+                    return Some(Err(match failure {
+                        ModelFailure::Throttled => ModelError::Throttled(source),
+                        ModelFailure::Unavailable => ModelError::Unavailable(source),
+                        ModelFailure::Refused => ModelError::Refused(source),
+                    }));
+                }
+                None => {
+                    self.ended = true;
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.model.record.lock().unwrap().cancelled += 1;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Made-up shoppers, messages and goods.
+
+use domain::ids::{ClientMessageId, ConnectionId, Principal, ProductId, SessionId, SessionKey};
+use domain::protocol::MessageSend;
+use domain::store::{
+    Article, Bilingual, Format, Order, OrderLine, OrderStatus, Price, Product, Promotion, Recommendation, Review,
+};
+use uuid::Uuid;
+
+use crate::{START_MS, StoreData};
+
+/// A key that signs and derives nothing real.
+pub fn session_key() -> SessionKey {
+    SessionKey::new(&[7; SessionKey::BYTES_MIN]).expect("long enough")
+}
+
+/// A signed-in shopper.
+pub fn shopper(subject: &str) -> Principal {
+    Principal::Shopper(subject.to_owned())
+}
+
+/// A guest.
+pub fn guest(session: &str) -> Principal {
+    Principal::Guest(SessionId::parse(session).expect("an id"))
+}
+
+/// A connection's name.
+pub fn connection(name: &str) -> ConnectionId {
+    ConnectionId(name.to_owned())
+}
+
+/// The client's name of its message number `number`.
+pub fn client_message_id(number: u128) -> ClientMessageId {
+    ClientMessageId(Uuid::from_u128(number))
+}
+
+/// A message number `number` that opens a conversation.
+pub fn message(number: u128, text: &str) -> MessageSend {
+    MessageSend {
+        client_message_id: client_message_id(number),
+        text: text.to_owned(),
+        conversation_id: None,
+        locale: None,
+        context: None,
+    }
+}
+
+/// A product's id.
+pub fn product_id(id: &str) -> ProductId {
+    ProductId::parse(id).expect("an id")
+}
+
+/// A text that says in which language it is.
+pub fn bilingual(text: &str) -> Bilingual {
+    Bilingual { ja: format!("{text}（日本語）"), en: text.to_owned() }
+}
+
+/// A volume in stock, 528 yen.
+pub fn product(id: &str) -> Product {
+    Product {
+        product_id: id.to_owned(),
+        series_id: id.to_owned(),
+        title: bilingual(id),
+        volume: Some(1),
+        authors: vec![bilingual("An Author")],
+        publisher: bilingual("A Publisher"),
+        genres: vec!["adventure".to_owned()],
+        format: Format::Paperback,
+        age_rating: "all".to_owned(),
+        summary: bilingual("Somebody sets out."),
+        volumes_published: 12,
+        price: Price { amount: 528, currency: "JPY".to_owned() },
+        stock: 3,
+        url: format!("https://store.example/products/{id}"),
+        image_url: None,
+        as_of: START_MS,
+    }
+}
+
+/// A recommended product.
+pub fn recommendation(id: &str) -> Recommendation {
+    Recommendation { product: product(id), reason: bilingual("Readers like you like it.") }
+}
+
+/// A shopper's order that is on its way.
+pub fn order(id: &str, shopper: &str) -> Order {
+    Order {
+        order_id: id.to_owned(),
+        shopper_id: shopper.to_owned(),
+        status: OrderStatus::Shipped,
+        placed_at: START_MS,
+        eta: Some("2026-11-24".to_owned()),
+        carrier: Some("A Carrier".to_owned()),
+        items: vec![OrderLine { product_id: "one-1".to_owned(), title: bilingual("one-1"), quantity: 2 }],
+        total: Price { amount: 1_056, currency: "JPY".to_owned() },
+        url: format!("https://store.example/orders/{id}"),
+        as_of: START_MS,
+    }
+}
+
+/// A campaign.
+pub fn promotion(id: &str) -> Promotion {
+    Promotion {
+        promotion_id: id.to_owned(),
+        title: bilingual(id),
+        description: bilingual("Every first volume, for everybody."),
+        starts_at: START_MS,
+        ends_at: START_MS + 86_400_000,
+        url: format!("https://store.example/promotions/{id}"),
+    }
+}
+
+/// A review of a product.
+pub fn review(id: &str, product: &str) -> Review {
+    Review {
+        review_id: id.to_owned(),
+        product_id: product.to_owned(),
+        rating: 5,
+        language: "en".to_owned(),
+        text: "I could not put it down.".to_owned(),
+        written_at: START_MS,
+    }
+}
+
+/// A help article.
+pub fn article(id: &str) -> Article {
+    Article {
+        article_id: id.to_owned(),
+        title: bilingual(id),
+        body: bilingual("Within thirty days, unread."),
+        url: format!("https://store.example/help/{id}"),
+    }
+}
+
+/// Two products that match, one of everything else; the order is aiko's.
+pub fn store_data() -> StoreData {
+    StoreData {
+        found: vec![product("one-1"), product("two-1")],
+        catalog: Vec::new(),
+        recommendations: vec![recommendation("three-1")],
+        orders: vec![order("MC-1", "aiko")],
+        promotions: vec![promotion("autumn")],
+        reviews: vec![review("one-1-r1", "one-1")],
+        articles: vec![article("returns")],
+    }
+}
