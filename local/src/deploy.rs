@@ -65,10 +65,10 @@ impl Template {
 
 /// The scalar after `key:` on this line, in block or flow style.
 fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
-    let (before, after) = line.split_once(':').and_then(|_| line.split_once(&format!("{key}:")))?;
-    let starts = before.is_empty() || before.ends_with([' ', '{', ',']);
+    let (before, after) = line.split_once(&format!("{key}:"))?;
+    let is_key = !before.contains('#') && (before.is_empty() || before.ends_with([' ', '{', ',']));
     let scalar = after.trim_start().split([' ', ',', '}', '\r', '\n']).next()?;
-    (starts && !before.contains('#') && !scalar.is_empty()).then_some(scalar)
+    (is_key && !scalar.is_empty()).then_some(scalar)
 }
 
 /// Creates the stack, or updates it when it exists, and returns its outputs.
@@ -130,4 +130,75 @@ async fn failure(aws: &Aws, stack: &[(String, String)]) -> Result<String> {
 /// The text of an element's first child of that name, whatever its namespace.
 fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     node.children().find(|child| child.tag_name().name() == name)?.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uris(names: &[&str]) -> BTreeMap<String, String> {
+        names.iter().map(|name| ((*name).to_owned(), format!("s3://code/{name}.zip"))).collect()
+    }
+
+    fn with_code(text: &str) -> Result<String> {
+        Template(text.to_owned()).with_code(&uris(&["connect", "message"]))
+    }
+
+    #[test]
+    fn each_function_gets_the_code_of_its_binary() {
+        let text = "\
+Globals: {Function: {Handler: bootstrap}}
+Resources:
+  # Binary and CodeUri go together.
+  ConnectFunction:
+    Metadata: {BuildMethod: rust-cargolambda, BuildProperties: {Binary: connect}}
+    Properties: {CodeUri: ., Timeout: !If [Slow, 5, !Ref Fast]}
+  MessageFunction:
+    Metadata:
+      BuildProperties:
+        Binary: message # of functions/message
+    Properties:
+      CodeUri: .
+      Environment: {Variables: {A: !Sub '${B}.'}}
+";
+        let expected = text.replacen("CodeUri: .,", "CodeUri: s3://code/connect.zip,", 1).replacen(
+            "CodeUri: .\n",
+            "CodeUri: s3://code/message.zip\n",
+            1,
+        );
+        assert_eq!(with_code(text).unwrap(), expected);
+        assert_eq!(Template(text.to_owned()).binaries(), BTreeSet::from(["connect", "message"]));
+    }
+
+    #[test]
+    fn a_function_whose_code_is_unknown_is_refused() {
+        for (text, problem) in [
+            ("CodeUri: .\n", "a CodeUri has no Binary above it"),
+            ("Binary: connect\nCodeUri: .\nCodeUri: .\n", "a CodeUri has no Binary above it"),
+            ("Binary: connect\n", "binary connect has no CodeUri below it"),
+            ("Binary: refund\nCodeUri: .\n", "no binary refund was built"),
+        ] {
+            let error = with_code(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_template_names_a_binary_for_every_function() {
+        let template = Template::read(&crate::stack::root().join("template.yaml")).unwrap();
+        let functions = template.0.matches("Type: AWS::Serverless::Function").count();
+        assert!(functions > 0);
+        let names: Vec<&str> = template.binaries().into_iter().collect();
+        let text = template.with_code(&uris(&names)).unwrap();
+        assert_eq!(text.matches("CodeUri: s3://code/").count(), functions);
+        assert_eq!(text.matches("CodeUri:").count(), functions);
+    }
+
+    #[test]
+    fn outputs_are_read_whatever_their_order() {
+        let xml = "<r xmlns='urn:x'><Outputs><member><OutputKey>A</OutputKey><OutputValue>1</OutputValue></member>\
+            <member><OutputValue>2</OutputValue><OutputKey>B</OutputKey></member></Outputs></r>";
+        let expected = [("A", "1"), ("B", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(outputs(xml).unwrap(), BTreeMap::from(expected));
+    }
 }

@@ -1,7 +1,7 @@
 //! MiniStack, the embedded AWS, as a child process on a loopback port.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const HEALTH_POLL: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// How often a free port is picked anew when another process takes it before MiniStack has bound it.
-const PORT_TRIES_MAX: u32 = 5;
+const PORT_TRIES_MAX: u32 = 3;
 
 /// A running MiniStack. Dropping it ends it, and so does the end of our process, however it comes: see `ministack.py`.
 pub(crate) struct MiniStack {
@@ -49,15 +49,16 @@ impl MiniStack {
     }
 
     async fn start_on(root: &Path, python: &Path, port: u16) -> Result<Self> {
-        let log_path = root.join(format!(".local/ministack-{port}.log"));
+        let log_path = log_path(root, port);
         let log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
         // MiniStack hands its environment on to the functions: what a developer has set must not reach them.
+        let kept = ["PATH", "TMPDIR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let mut child = Command::new(python)
             // Isolated: else the folder of ministack.py is searched before the installed package of that name.
             .arg("-I")
             .arg(root.join("local/ministack.py"))
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(kept)
             .env("GATEWAY_PORT", port.to_string())
             .env("BIND_HOST", "127.0.0.1")
             .env("MINISTACK_HOST", "127.0.0.1")
@@ -118,6 +119,11 @@ impl MiniStack {
         let get = async || http.get(format!("{}/_ministack/health", self.url())).send().await?.json::<Value>().await;
         get().await.is_ok_and(|health| health.get("edition").is_some_and(|name| *name == edition(self.port)))
     }
+}
+
+/// Where the MiniStack on `port` and the functions it runs log to.
+pub(crate) fn log_path(root: &Path, port: u16) -> PathBuf {
+    root.join(format!(".local/ministack-{port}.log"))
 }
 
 fn url(port: u16) -> String {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 const BUSY_MAX: Duration = Duration::from_secs(3);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
-/// Listens on `port` of 127.0.0.1, or on a free one for 0. `flag` is what the user can change when the port is busy.
+/// Listens on `port` of 127.0.0.1; 0 picks a free one. `flag` is what the user can change when the port is busy.
 ///
 /// # Errors
 /// The port stays busy, or may not be bound.
@@ -30,10 +30,31 @@ pub(crate) async fn listen(port: u16, flag: &str) -> Result<TcpListener> {
     }
 }
 
-/// A port that was free a moment ago.
+/// Listens on a free port of 127.0.0.1.
+///
+/// # Errors
+/// None is left.
+pub(crate) async fn listen_on_free() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
 ///
 /// # Errors
 /// None is left.
 pub(crate) async fn free() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port())
+    Ok(listen_on_free().await?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_busy_port_is_named_with_its_flag() {
+        let busy = listen_on_free().await.unwrap();
+        let port = busy.local_addr().unwrap().port();
+        let error = listen(port, "--port").await.unwrap_err();
+        assert_eq!(error.to_string(), format!("port {port} is busy: choose another with --port (0 picks a free one)"));
+    }
 }

@@ -126,3 +126,70 @@ async fn run(command: &mut Command) -> Result<()> {
     let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     bail!("{}", last.trim())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_python_is_one_clear_line() {
+        let error = find(&["no-such-python3", "no-such-python"]).await.unwrap_err();
+        let expected = "Python 3.10 or newer is needed: neither no-such-python3 nor no-such-python is on the PATH";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn the_next_name_is_tried() {
+        assert_eq!(find(&["no-such-python3", "python3"]).await.unwrap(), Path::new("python3"));
+    }
+
+    #[test]
+    fn the_oldest_python_supported_will_do_and_an_older_one_is_named() {
+        judge("python3", "3 10\n", true).unwrap();
+        judge("python3", "4 0\n", true).unwrap();
+        assert_eq!(judge("python3", "3 9\n", true).unwrap_err().to_string(), "python3 is 3.9");
+        assert_eq!(judge("python", "2 7\n", false).unwrap_err().to_string(), "python is 2.7");
+    }
+
+    #[test]
+    fn a_python_without_venv_is_named_with_the_remedy() {
+        let error = judge("python3", "3 13\n", false).unwrap_err();
+        let expected = "python3 (3.13) lacks the venv module (on Debian and Ubuntu: apt install python3-venv)";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_made_once_and_remade_when_the_requirements_change() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("local")).unwrap();
+        let requirements = root.path().join("local/requirements.txt");
+        fs::write(&requirements, "# none\n").unwrap();
+        let progress: Progress = Arc::new(|_| {});
+
+        let (first, second) = tokio::join!(environment(root.path(), &progress), environment(root.path(), &progress));
+        assert_eq!(first.unwrap(), second.unwrap());
+
+        let witness = root.path().join(".venv/witness");
+        fs::write(&witness, "").unwrap();
+        environment(root.path(), &progress).await.unwrap();
+        assert!(witness.exists(), "unchanged requirements: the environment stays");
+
+        fs::write(&requirements, "# still none\n").unwrap();
+        environment(root.path(), &progress).await.unwrap();
+        assert!(!witness.exists(), "changed requirements: the environment is a new one");
+    }
+
+    #[tokio::test]
+    async fn requirements_that_cannot_be_installed_leave_no_finished_environment() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("local")).unwrap();
+        fs::write(root.path().join("local/requirements.txt"), "not a requirement\n").unwrap();
+        let progress: Progress = Arc::new(|_| {});
+        let error = format!("{:#}", environment(root.path(), &progress).await.unwrap_err());
+        assert!(error.starts_with("cannot install local/requirements.txt into .venv: "), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+        assert!(!root.path().join(".venv/requirements.txt").exists());
+    }
+}

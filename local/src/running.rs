@@ -1,14 +1,19 @@
 //! Finding the stacks that run from this checkout: each leaves a note under `.local/`.
 
 use std::fs;
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::aws;
+use crate::ministack::log_path;
+
+/// A page server answers this fast unless its machine is very busy.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// What a running stack says of itself.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -25,7 +30,7 @@ impl Note {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn leave(root: &Path, running: &Running) -> Result<Self> {
-        let path = root.join(format!(".local/stack-{}.json", running.aws_port));
+        let path = path(root, running.aws_port);
         fs::write(&path, serde_json::to_vec(running)?).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self(path))
     }
@@ -38,18 +43,18 @@ impl Drop for Note {
     }
 }
 
+fn path(root: &Path, aws_port: u16) -> PathBuf {
+    root.join(format!(".local/stack-{aws_port}.json"))
+}
+
 /// An ID token of a sample shopper, from the stack on `aws_port`, or from the only one that runs.
 ///
 /// # Errors
 /// No stack runs, several do and none was chosen, or there is no such shopper.
 pub async fn token(name: &str, aws_port: Option<u16>) -> Result<String> {
     let http = aws::http_client()?;
-    let mut running = Vec::new();
-    for stack in notes(&crate::stack::root())? {
-        if aws_port.is_none_or(|port| port == stack.aws_port) && answers(&http, &stack).await {
-            running.push(stack);
-        }
-    }
+    let mut running = forget_dead(&crate::stack::root()).await?;
+    running.retain(|stack| aws_port.is_none_or(|port| port == stack.aws_port));
     let stack = match running.as_slice() {
         [stack] => stack,
         [] => {
@@ -68,25 +73,83 @@ pub async fn token(name: &str, aws_port: Option<u16>) -> Result<String> {
     Ok(answer.get("token").and_then(Value::as_str).context("the stack gave no token")?.to_owned())
 }
 
+/// Removes what killed stacks have left under `.local/`, and returns the stacks that run.
+///
+/// # Errors
+/// `.local/` cannot be read.
+pub(crate) async fn forget_dead(root: &Path) -> Result<Vec<Running>> {
+    let http = aws::http_client()?;
+    let mut running = Vec::new();
+    for stack in notes(root)? {
+        let config = async || {
+            let request = http.get(format!("{}/config.json", stack.page)).timeout(ANSWER_MAX);
+            request.send().await?.json::<Value>().await
+        };
+        match config().await {
+            Ok(config) if config.get("websocket").and_then(Value::as_str) == Some(&stack.websocket) => {
+                running.push(stack)
+            }
+            Err(error) if error.is_timeout() => {}
+            // Nobody listens, or another server has got the port.
+            Ok(_) | Err(_) => {
+                let _ = fs::remove_file(path(root, stack.aws_port));
+                let _ = fs::remove_file(log_path(root, stack.aws_port));
+            }
+        }
+    }
+    Ok(running)
+}
+
 fn notes(root: &Path) -> Result<Vec<Running>> {
     let entries = match fs::read_dir(root.join(".local")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut notes = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let is_note = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("stack-"));
         // A note that has just been removed, or is being written, is of no stack that is ready.
-        if is_note && let Some(note) = fs::read(&path).ok().and_then(|note| serde_json::from_slice(&note).ok()) {
+        if path.extension().is_some_and(|extension| extension == "json")
+            && let Some(note) = fs::read(&path).ok().and_then(|note| serde_json::from_slice(&note).ok())
+        {
             notes.push(note);
         }
     }
     Ok(notes)
 }
 
-/// Whether it still runs, and its page port has not gone to another server.
-async fn answers(http: &reqwest::Client, stack: &Running) -> bool {
-    let config = async || http.get(format!("{}/config.json", stack.page)).send().await?.json::<Value>().await;
-    config().await.is_ok_and(|config| config.get("websocket").and_then(Value::as_str) == Some(&stack.websocket))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports;
+
+    #[tokio::test]
+    async fn a_killed_stack_is_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join(".local")).unwrap();
+        let page = format!("http://127.0.0.1:{}", ports::free().await.unwrap());
+        let killed = Running { aws_port: 4566, page, websocket: "ws://127.0.0.1:1/v1".to_owned() };
+        // A killed process drops nothing.
+        std::mem::forget(Note::leave(root.path(), &killed).unwrap());
+        fs::write(log_path(root.path(), 4566), "").unwrap();
+        assert_eq!(notes(root.path()).unwrap(), [killed]);
+
+        assert_eq!(forget_dead(root.path()).await.unwrap(), []);
+        assert_eq!(fs::read_dir(root.path().join(".local")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stack_that_ends_takes_its_note_along() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join(".local")).unwrap();
+        let running = Running { aws_port: 4566, page: String::new(), websocket: String::new() };
+        drop(Note::leave(root.path(), &running).unwrap());
+        assert_eq!(notes(root.path()).unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn before_the_first_run_nothing_runs() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(forget_dead(root.path()).await.unwrap(), []);
+    }
 }

@@ -18,7 +18,7 @@ use crate::chat_api::gateway_config;
 use crate::deploy::{ARTIFACTS, Template, deploy};
 use crate::ministack::MiniStack;
 use crate::page::{Site, router};
-use crate::running::{Note, Running};
+use crate::running::{Note, Running, forget_dead};
 use crate::shoppers::Shoppers;
 use crate::{functions, ports, python};
 
@@ -57,6 +57,7 @@ pub struct Stack {
     parameters: BTreeMap<&'static str, String>,
     deployed: Deployed,
     page_url: String,
+    websocket_url: String,
     aws_url: String,
     shoppers: Shoppers,
     gateway: Gateway,
@@ -83,15 +84,16 @@ impl Stack {
     pub async fn start(options: Options, progress: impl Fn(&str) + Send + Sync + 'static) -> Result<Self> {
         let progress: Progress = Arc::new(progress);
         let root = root();
+        forget_dead(&root).await?;
         // The template needs these addresses.
         let page_listener = ports::listen(options.page_port, "--port").await?;
         let page_port = page_listener.local_addr()?.port();
         if options.aws_port != 0 {
             drop(ports::listen(options.aws_port, "--aws-port").await?);
         }
-        let gateway_listener = ports::listen(0, "no flag").await?;
+        let gateway_listener = ports::listen_on_free().await?;
         let gateway_address = gateway_listener.local_addr()?;
-        let bedrock = StandIn::start(ports::listen(0, "no flag").await?, bedrock_config(&options)?);
+        let bedrock = StandIn::start(ports::listen_on_free().await?, bedrock_config(&options)?);
 
         let start_ministack = async {
             let python = python::environment(&root, &progress).await?;
@@ -114,7 +116,7 @@ impl Stack {
             ("StageName", STAGE.to_owned()),
         ]);
         progress("deploying template.yaml");
-        let template = code.upload(&aws).await?;
+        let template = code.upload(&aws, "").await?;
         let outputs = deploy(&aws, &template, &parameters).await?;
         let deployed = Deployed { template, outputs };
 
@@ -124,18 +126,19 @@ impl Stack {
         try_join!(shoppers.create(), seed(&aws, deployed.output("StoreUrl")?))?;
 
         let page_url = format!("http://127.0.0.1:{page_port}");
-        let websocket = deployed.output("WebSocketUrl")?.to_owned();
+        let websocket_url = deployed.output("WebSocketUrl")?.to_owned();
         let site = Site {
             page: root.join("web/index.html"),
             port: page_port,
-            websocket: websocket.clone(),
+            websocket: websocket_url.clone(),
             shoppers: shoppers.clone(),
         };
         let page = tokio::spawn(async move {
             // Ends with the stack only: axum retries what fails.
             let _ = axum::serve(page_listener, router(site)).await;
         });
-        let note = Note::leave(&root, &Running { aws_port: ministack.port(), page: page_url.clone(), websocket })?;
+        let running = Running { aws_port: ministack.port(), page: page_url.clone(), websocket: websocket_url.clone() };
+        let note = Note::leave(&root, &running)?;
         Ok(Self {
             release: options.release,
             progress,
@@ -143,6 +146,7 @@ impl Stack {
             parameters,
             deployed,
             page_url,
+            websocket_url,
             aws_url: ministack.url(),
             shoppers,
             gateway,
@@ -160,7 +164,7 @@ impl Stack {
 
     /// Where chat clients connect, `ws://127.0.0.1:<port>/v1`.
     pub fn websocket_url(&self) -> &str {
-        self.deployed.outputs.get("WebSocketUrl").map_or("", String::as_str)
+        &self.websocket_url
     }
 
     /// The embedded AWS, `http://127.0.0.1:<port>`; it takes any credentials, and the Region is [`REGION`].
@@ -192,12 +196,13 @@ impl Stack {
     }
 
     /// Builds the functions again and deploys what has changed since; says whether anything had. The old code answers
-    /// until the new one is deployed.
+    /// until the new one is deployed. The gateway keeps the routes it started with.
     ///
     /// # Errors
     /// The functions do not compile or the template is refused: then the old deployment stays.
     pub async fn redeploy(&mut self) -> Result<bool> {
-        let template = Code::build(&root(), self.release, &self.progress).await?.upload(&self.aws).await?;
+        let code = Code::build(&root(), self.release, &self.progress).await?;
+        let template = code.upload(&self.aws, &self.deployed.template).await?;
         if template == self.deployed.template {
             return Ok(false);
         }
@@ -242,14 +247,17 @@ impl Code {
         Ok(Self { template, executables })
     }
 
-    /// Uploads the packages and returns the template that refers to them.
-    async fn upload(self, aws: &Aws) -> Result<String> {
+    /// Uploads the packages that the deployed template does not refer to yet, and returns the template that refers to
+    /// all of them.
+    async fn upload(self, aws: &Aws, deployed: &str) -> Result<String> {
         let mut uris = BTreeMap::new();
         for (name, executable) in self.executables {
             let package = functions::package(&executable)?;
             let key = format!("{name}-{}.zip", package.hash);
+            if !deployed.contains(&key) {
+                aws.put_object(ARTIFACTS, &key, package.zip).await?;
+            }
             uris.insert(name, format!("s3://{ARTIFACTS}/{key}"));
-            aws.put_object(ARTIFACTS, &key, package.zip).await?;
         }
         self.template.with_code(&uris)
     }

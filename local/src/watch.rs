@@ -65,3 +65,43 @@ fn is_edit(event: &notify::Event, template: &Path) -> bool {
     let root = template.parent();
     edits && event.paths.iter().any(|path| path == template || (path.parent() != root && Some(path.as_path()) != root))
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::Event;
+    use notify::event::{AccessKind, CreateKind, ModifyKind};
+
+    use super::*;
+
+    fn is(kind: EventKind, path: &str) -> bool {
+        is_edit(&Event::new(kind).add_path(PathBuf::from(path)), Path::new("/checkout/template.yaml"))
+    }
+
+    #[test]
+    fn what_is_deployed_counts() {
+        let modified = EventKind::Modify(ModifyKind::Any);
+        assert!(is(modified, "/checkout/functions/message/src/lib.rs"));
+        assert!(is(modified, "/checkout/template.yaml"));
+        assert!(is(EventKind::Create(CreateKind::File), "/checkout/shared/domain/src/new.rs"));
+    }
+
+    #[test]
+    fn reading_and_the_rest_of_the_checkout_do_not() {
+        assert!(!is(EventKind::Access(AccessKind::Any), "/checkout/functions/message/src/lib.rs"));
+        assert!(!is(EventKind::Modify(ModifyKind::Any), "/checkout/README.md"));
+        assert!(!is(EventKind::Create(CreateKind::Folder), "/checkout/target"));
+    }
+
+    #[tokio::test]
+    async fn an_edit_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["functions/message", "shared"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let mut watch = Watch::of(root.path()).unwrap();
+        for file in ["functions/message/lib.rs", "shared/new.rs", "template.yaml"] {
+            std::fs::write(root.path().join(file), "").unwrap();
+            watch.changed().await;
+        }
+    }
+}
