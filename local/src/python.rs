@@ -24,6 +24,9 @@ const PROBE: &str = "import sys; print(*sys.version_info[:2], flush=True); impor
 /// How often a lock held by another process is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// Looking whether `.venv` is complete is over by then: who still holds the lock makes it.
+const LOCK_QUIET_TRIES: u32 = 20;
+
 /// Makes `.venv` under `root`, or remakes it when the requirements have changed since, and returns its interpreter.
 /// Safe against other processes that do the same.
 ///
@@ -59,14 +62,14 @@ async fn lock(path: &Path, progress: &Progress) -> Result<File> {
         fs::create_dir_all(directory)?;
     }
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let mut said = false;
+    let mut tries = 0;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                if !said {
+                tries += 1;
+                if tries == LOCK_QUIET_TRIES {
                     progress("another process is making .venv: waiting for it");
-                    said = true;
                 }
                 tokio::time::sleep(LOCK_POLL).await;
             }
