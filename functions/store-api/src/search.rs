@@ -26,6 +26,9 @@ const PHRASE_CHAR_SCORE: usize = 10;
 /// Part of a Japanese name is recognised from this length on, characters.
 const PART_CHARS_MIN: usize = 4;
 
+/// What follows a noun, and no verb's stem.
+const NOUN_PARTICLES: [char; 5] = ['が', 'の', 'を', 'は', 'と'];
+
 /// Below this share of the best score a document is left out, percent.
 const SCORE_PERCENT_MIN: usize = 40;
 
@@ -63,10 +66,12 @@ impl Vocabulary {
         named.iter().filter(|(_, span)| !outdone(*span)).map(|(key, _)| *key).collect()
     }
 
-    /// What is telling in a text: its words of three letters and more, its katakana words, its kanji by twos.
+    /// What is telling in a text: its words of three letters and more, its katakana words, its kanji by twos, and single ones
+    /// that a particle marks as nouns.
     fn words(&self, text: &Text) -> HashSet<String> {
         let mut words = HashSet::new();
-        for run in runs(text.written()) {
+        let mut runs = runs(text.written()).peekable();
+        while let Some(run) = runs.next() {
             let chars: Vec<char> = run.chars().collect();
             match chars.as_slice() {
                 [first, ..] if is_word_char(*first) && chars.len() >= 3 && !self.stop_words.contains(run) => {
@@ -77,6 +82,9 @@ impl Vocabulary {
                 }
                 [first, _, ..] if is_kanji(*first) => {
                     words.extend(chars.windows(2).map(|pair| pair.iter().collect::<String>()));
+                }
+                [only] if is_kanji(*only) && runs.peek().is_some_and(|next| next.starts_with(NOUN_PARTICLES)) => {
+                    words.insert(run.to_owned());
                 }
                 _ => {}
             }
@@ -165,7 +173,7 @@ impl Document {
     }
 
     fn says(&self, word: &str) -> bool {
-        self.words.contains(word) || word.chars().all(is_katakana) && self.japanese.contains(word)
+        self.words.contains(word) || !word.contains(is_word_char) && self.japanese.contains(word)
     }
 }
 

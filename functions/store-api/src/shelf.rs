@@ -9,8 +9,8 @@ use crate::search::{self, Document, GENRE_SCORE, Vocabulary, Wanted, WantedVolum
 use crate::table::{Campaign, Facts, HelpArticle};
 use crate::text::{Span, Text, is_word_char};
 
-/// A series is found by its words alone from this score on: a word that two others have too.
-const SERIES_SCORE_MIN: usize = 33;
+/// A series is found by its words alone from this score on: a word that four others have too.
+const SERIES_SCORE_MIN: usize = 20;
 
 /// An article is found by its words alone from this score on: two words that hardly any other has.
 const ARTICLE_SCORE_MIN: usize = 150;

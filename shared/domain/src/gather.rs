@@ -21,7 +21,7 @@ use crate::store::{Article, Bilingual, Order, Product, Promotion, Recommendation
 pub struct Gathered {
     /// The product on the page, then what the search found.
     pub products: Vec<Product>,
-    /// For this shopper.
+    /// For this shopper, when they ask for some or their search found nothing.
     pub recommendations: Vec<Recommendation>,
     /// Running now.
     pub promotions: Vec<Promotion>,
@@ -47,11 +47,14 @@ pub async fn gather<P: Ports>(
     let store = ports.store();
     let clock = ports.clock();
     let deadline = clock.now_ms() + GATHER_DEADLINE_MS;
+    let looks_around = matches!(intent, Intent::Recommendation | Intent::ProductDiscovery);
     let orders_of = principal.shopper().filter(|_| intent.needs_orders());
     let (on_page, found, recommendations, orders, articles, promotions, reviews) = join!(
         OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.product(id)))),
         in_time(clock, deadline, store.search(question, GROUNDING_PRODUCTS_MAX)),
-        in_time(clock, deadline, store.recommendations(principal.shopper(), PRODUCT_CARDS_MAX)),
+        OptionFuture::from(looks_around.then(|| {
+            in_time(clock, deadline, store.recommendations(principal.shopper(), PRODUCT_CARDS_MAX))
+        })),
         OptionFuture::from(orders_of.map(|shopper| in_time(clock, deadline, store.orders(shopper)))),
         in_time(clock, deadline, store.articles(question, GROUNDING_ARTICLES_MAX)),
         in_time(clock, deadline, store.promotions()),
@@ -72,9 +75,11 @@ pub async fn gather<P: Ports>(
         missing(Dependency::Catalog);
         Vec::new()
     });
-    let recommendations = recommendations.unwrap_or_else(|| {
-        missing(Dependency::Recommendations);
-        Vec::new()
+    let mut recommendations = recommendations.map_or_else(Vec::new, |answer| {
+        answer.unwrap_or_else(|| {
+            missing(Dependency::Recommendations);
+            Vec::new()
+        })
     });
     let orders = orders.map_or_else(Vec::new, |answer| {
         answer.unwrap_or_else(|| {
@@ -89,6 +94,10 @@ pub async fn gather<P: Ports>(
     if let Some(on_page) = on_page {
         found.retain(|product| product.product_id != on_page.product_id);
         found.insert(0, on_page);
+    }
+    // Who searched and found is not told of other things.
+    if intent != Intent::Recommendation && !(found.is_empty() && articles.is_empty()) {
+        recommendations.clear();
     }
     Gathered {
         products: found,
@@ -125,19 +134,16 @@ async fn in_time<T>(
 impl Gathered {
     /// What the shopper is shown before the answer: notices, cards, sources.
     ///
-    /// Orders when the question is about them, else the products found, else recommendations if that is what the shopper
-    /// asked for or is looking around.
+    /// Orders when the question is about them, else the products found, else recommendations.
     pub fn events(&self, intent: Intent, locale: Locale) -> Vec<ServerEvent> {
         let degraded = self.degraded.iter().map(|dependency| {
             let message = degraded_text(*dependency, locale).to_owned();
             ServerEvent::Degraded(Degraded { dependency: *dependency, message })
         });
         let orders = self.orders.iter().take(ORDER_CARDS_MAX).map(|order| ServerEvent::OrderCard(order_card(order, locale)));
-        let recommends = intent == Intent::Recommendation
-            || (intent == Intent::ProductDiscovery && self.articles.is_empty());
         let products: Vec<ProductCard> = if intent.needs_orders() {
             Vec::new()
-        } else if self.products.is_empty() && recommends {
+        } else if self.products.is_empty() {
             let card = |item: &Recommendation| product_card(&item.product, Some(&item.reason), locale);
             self.recommendations.iter().map(card).collect()
         } else {
