@@ -13,7 +13,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use domain::ports::{Clock, Unavailable};
 use domain::store::{
-    Article, ArticlePage, Order, OrderPage, Product, ProductPage, PromotionPage, RecommendationPage, ReviewPage,
+    Article, ArticlePage, Order, OrderPage, PAGE_ENTRIES_MAX, Product, ProductPage, PromotionPage, RecommendationPage,
+    ReviewPage, SEARCH_TEXT_CHARS_MAX,
 };
 use lambda_http::tower::ServiceExt as _;
 use serde::Deserialize;
@@ -25,13 +26,6 @@ use crate::table::StoreTable;
 
 /// Entries on a page when the request names no limit.
 pub const PAGE_ENTRIES_DEFAULT: usize = 10;
-
-/// Entries on a page. Recommendations look at two products for each and some spare ones, in one batch of 100.
-pub const PAGE_ENTRIES_MAX: usize = 40;
-
-/// A search text, Unicode scalar values: percent-encoded Japanese stays well below the 10,240 bytes that API Gateway
-/// allows for the request line and headers (HTTP API quotas).
-pub const QUERY_CHARS_MAX: usize = 500;
 
 /// An id in a request, bytes.
 pub const ID_BYTES_MAX: usize = 128;
@@ -147,8 +141,8 @@ impl Parameters {
     fn question(&self) -> Result<&str, Failure> {
         let question = self.q.as_deref().map(str::trim).filter(|question| !question.is_empty());
         match question {
-            Some(question) if question.chars().count() <= QUERY_CHARS_MAX => Ok(question),
-            Some(_) => Err(Failure::BadRequest(format!("q has more than {QUERY_CHARS_MAX} characters."))),
+            Some(question) if question.chars().count() <= SEARCH_TEXT_CHARS_MAX => Ok(question),
+            Some(_) => Err(Failure::BadRequest(format!("q has more than {SEARCH_TEXT_CHARS_MAX} characters."))),
             None => Err(Failure::BadRequest("q is missing.".to_owned())),
         }
     }

@@ -1,5 +1,8 @@
 //! The sample store's data: read from the files in `data/`, dated from the day it is written.
 //!
+//! Titles, authors and publishers are facts; the numbers of volumes are those of mid 2025. Prices, stock, popularity,
+//! shoppers and reviews are made up.
+//!
 //! The table is written when the digest in its marker is not that of these files, and then as a whole: prices and
 //! stock an operator changed stay until the files change. What left the files stays in the table.
 

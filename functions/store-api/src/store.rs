@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use domain::ports::{Clock, Unavailable};
 use domain::store::{
-    Article, ArticlePage, Bilingual, Order, OrderPage, OrderStatus, Price, Product, ProductPage, Promotion,
-    PromotionPage, Recommendation, RecommendationPage, ReviewPage,
+    Article, ArticlePage, Bilingual, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Price, Product, ProductPage,
+    Promotion, PromotionPage, Recommendation, RecommendationPage, ReviewPage,
 };
 use tokio::sync::{Mutex, OnceCell};
 
@@ -14,13 +14,16 @@ use crate::catalog::{AgeRating, Series};
 use crate::search::Vocabulary;
 use crate::seed::{self, Seed};
 use crate::shelf::{Item, Shelf};
-use crate::table::{HelpArticle, Offer, PlacedOrder, StoreTable};
+use crate::table::{HelpArticle, OFFERS_MAX, Offer, PlacedOrder, StoreTable};
 
 /// How long an environment keeps the facts in memory (policy "cache": products 5 minutes).
 pub const FACTS_TTL_MS: u64 = 5 * 60 * 1000;
 
 /// Series looked at beyond those that are asked for, because the first volume of some is sold out.
 const SPARE_SERIES: usize = 5;
+
+/// The offers of the first volumes, printed and digital, are read at once.
+const _: () = assert!((PAGE_ENTRIES_MAX + SPARE_SERIES) * 2 <= OFFERS_MAX);
 
 /// The store of one environment; safe to use by any number of requests at a time.
 pub struct Store<T, C> {

@@ -14,9 +14,18 @@
 //! | `GET /knowledge/search?q=&limit=` | [`ArticlePage`], best match first |
 //! | `GET /knowledge/articles/{article_id}` | [`Article`], or 404 |
 //!
-//! The service key travels as `authorization: Bearer KEY`. An error answer is `{"message": …}`.
+//! `q` has at most [`SEARCH_TEXT_CHARS_MAX`] characters, `limit` is at most [`PAGE_ENTRIES_MAX`] (10 if absent). The service
+//! key travels as `authorization: Bearer KEY`. An error answer is `{"message": …}`: 400 malformed, 401 without the key, 404
+//! no such thing, 405 not a GET, 503 try again later.
 
 use serde::{Deserialize, Serialize};
+
+/// A search text, Unicode scalar values; a longer question is cut by who asks. Percent-encoded Japanese takes nine bytes
+/// a character, and API Gateway allows 10,240 for the request line and headers (HTTP API quotas).
+pub const SEARCH_TEXT_CHARS_MAX: usize = 500;
+
+/// Entries on one page.
+pub const PAGE_ENTRIES_MAX: usize = 40;
 
 /// The same text in both languages of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

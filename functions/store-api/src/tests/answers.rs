@@ -6,13 +6,13 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use domain::ports::Clock as _;
 use domain::store::{
-    Article, ArticlePage, Format, Order, OrderPage, OrderStatus, Product, ProductPage, PromotionPage,
-    RecommendationPage, ReviewPage,
+    Article, ArticlePage, Format, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Product, ProductPage, PromotionPage,
+    RecommendationPage, ReviewPage, SEARCH_TEXT_CHARS_MAX,
 };
 use serde_json::json;
 
 use super::engine::{PAGE_URL, SERVICE_KEY, TestStore};
-use crate::http::{ID_BYTES_MAX, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX, QUERY_CHARS_MAX};
+use crate::http::{ID_BYTES_MAX, PAGE_ENTRIES_DEFAULT};
 use crate::store::FACTS_TTL_MS;
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn malformed_requests_are_refused_with_a_reason() {
         assert_eq!(store.get(&format!("{path}&limit=1&limit=2")).await.0, StatusCode::BAD_REQUEST, "{path}");
     }
     for path in ["/catalog/search", "/knowledge/search"] {
-        let long = "あ".repeat(QUERY_CHARS_MAX).bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let long = "あ".repeat(SEARCH_TEXT_CHARS_MAX).bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
         assert_eq!(store.get(&format!("{path}?q={long}")).await.0, StatusCode::OK);
         let (status, body) = store.get(&format!("{path}?q={long}a")).await;
         assert_eq!((status, &body["message"]), (StatusCode::BAD_REQUEST, &json!("q has more than 500 characters.")));

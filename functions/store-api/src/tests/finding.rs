@@ -10,7 +10,7 @@ use crate::shelf::Shelf;
 const RANK_MAX: usize = 3;
 
 /// Of all questions at least so many have to be answered, percent.
-const FOUND_PERCENT_MIN: usize = 95;
+const FOUND_PERCENT_MIN: usize = 98;
 
 #[derive(Deserialize)]
 struct Questions {
@@ -69,9 +69,6 @@ fn questions_find_what_they_are_about() {
     assert!(found * 100 >= asked * FOUND_PERCENT_MIN, "{found} of {asked}:\n{}", missed.join("\n"));
 }
 
-#[test]
-fn zz(){ let shelf=shelf(); let q=questions(); for (a,_) in &q.knowledge { let f=products(&shelf,a); if !f.is_empty(){println!("JUNKP {a} {f:?}");} } for (a,_) in &q.catalog { let f=articles(&shelf,a); if !f.is_empty(){println!("JUNKA {a} {f:?}");} }
-for a in &q.no_product { let f=products(&shelf,a); if !f.is_empty(){println!("JUNKP {a} {f:?}");} } for a in &q.no_article { let f=articles(&shelf,a); if !f.is_empty(){println!("JUNKA {a} {f:?}");} } }
 #[test]
 fn what_the_store_does_not_have_is_not_found() {
     let shelf = shelf();
