@@ -68,23 +68,19 @@ impl<I: IdentityProvider, C: Clock, N: Nonces> Authorizer<I, C, N> {
     async fn identify(&self, credentials: Credentials<'_>) -> Result<Caller, Refused> {
         let now = self.clock.now_ms();
         let session_id = match credentials {
-            Credentials::ReturningGuest(token) => {
-                self.session_key.open_resume_token(token, now).map_err(|error| {
-                    tracing::info!(error = &error as &dyn std::error::Error, "refused: resume token");
-                    Refused::Unauthorized
-                })?
-            }
+            Credentials::ReturningGuest(token) => self.session_key.open_resume_token(token, now).map_err(|error| {
+                tracing::info!(error = &error as &dyn std::error::Error, "refused: resume token");
+                Refused::Unauthorized
+            })?,
             Credentials::NewGuest | Credentials::Shopper(_) => {
                 SessionId::parse(&self.nonces.nonce()).ok_or(Refused::Unavailable)?
             }
         };
         let life_ends_at = now + CONNECTION_LIFE_MS;
         match credentials {
-            Credentials::NewGuest | Credentials::ReturningGuest(_) => Ok(Caller {
-                principal: Principal::Guest(session_id.clone()),
-                session_id,
-                expires_at: life_ends_at,
-            }),
+            Credentials::NewGuest | Credentials::ReturningGuest(_) => {
+                Ok(Caller { principal: Principal::Guest(session_id.clone()), session_id, expires_at: life_ends_at })
+            }
             Credentials::Shopper(token) => match self.identities.verify(token).await {
                 Ok(identity) => Ok(Caller {
                     principal: Principal::Shopper(identity.subject),

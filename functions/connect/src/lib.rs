@@ -2,7 +2,7 @@
 
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
 use domain::ids::ConnectionId;
-use domain::limits::{CONNECTIONS_PER_PRINCIPAL_MAX, CONNECTION_LIFE_MS};
+use domain::limits::{CONNECTION_LIFE_MS, CONNECTIONS_PER_PRINCIPAL_MAX};
 use domain::ports::{Clock, Connection, ConnectionStore, Registration};
 use domain::protocol::SUBPROTOCOL;
 use domain::session::Caller;
