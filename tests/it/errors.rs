@@ -96,7 +96,7 @@ async fn actions_outside_the_protocol_are_unknown() {
 async fn what_was_never_there_is_not_found() {
     let stack = shared().await;
     let mut client = Client::guest(&stack).await;
-    for id in ["c", "../..", &Uuid::new_v4().to_string()] {
+    for id in ["c", &Uuid::new_v4().to_string()] {
         for frame in [
             message_in(id, "Hello!"),
             json!({"action": "session.start", "conversation_id": id}),

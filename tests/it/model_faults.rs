@@ -76,10 +76,11 @@ async fn a_failure_is_told_in_the_shoppers_language() {
     let stack = exclusive().await;
     let mut client = Client::guest(&stack).await;
     for (locale, in_japanese) in [("ja", true), ("en", false)] {
-        client.start_session(json!({"locale": locale})).await;
         let broken = Exception::new(ExceptionKind::ModelStreamError, "The answer breaks off.");
         stack.bedrock().script([Reply::new().say("…").fail(broken)]);
-        let failed = client.ask(&message(QUESTION)).await;
+        let mut asked = message(QUESTION);
+        asked["locale"] = locale.into();
+        let failed = client.ask(&asked).await;
         assert_failed(&failed);
         let told = failed.end()["data"]["message"].as_str().unwrap();
         assert_eq!(has_kana(told), in_japanese, "{told}");

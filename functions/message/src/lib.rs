@@ -9,7 +9,7 @@ mod send;
 mod session;
 
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
-use domain::ids::{ClientMessageId, ConnectionId, SessionKey};
+use domain::ids::{ConnectionId, SessionKey};
 use domain::ports::{Clock as _, ConnectionSender as _, ConnectionStore as _, Delivery, Ports, Unavailable};
 use domain::protocol::{
     ClientFrame, Empty, ErrorCode, ErrorData, Locale, Refusal, ServerEvent, ServerFrame, error_text, parse,
@@ -76,7 +76,7 @@ impl<P: Ports> Message<P> {
         };
         let refusal = |code| Refusal {
             code,
-            action: Some(frame.action()),
+            action: Some(frame.action().to_owned()),
             client_message_id: frame.client_message_id(),
             locale: frame.locale(),
         };
@@ -127,9 +127,8 @@ impl<P: Ports> Message<P> {
             Some(locale) => locale,
             None => self.ports.connections().locale(&origin.connection).await.ok().flatten().unwrap_or(Locale::Ja),
         };
-        tracing::info!(code = ?refusal.code, action = refusal.action, "frame was refused");
-        let error = error(refusal.code, locale, refusal.action, refusal.client_message_id);
-        let frame = ServerFrame::new(self.ports.clock().now_ms(), error);
+        tracing::info!(code = ?refusal.code, "frame was refused");
+        let frame = ServerFrame::new(self.ports.clock().now_ms(), error(refusal, locale));
         if let Err(error) = self.send(origin, &frame).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "refusal was not delivered");
         }
@@ -139,19 +138,15 @@ impl<P: Ports> Message<P> {
 /// How long a client waits before it sends again what was refused for a reason that passes, ms.
 const RETRY_AFTER_MS: u64 = 1_000;
 
-fn error(
-    code: ErrorCode,
-    locale: Locale,
-    action: Option<&str>,
-    client_message_id: Option<ClientMessageId>,
-) -> ServerEvent {
+fn error(refusal: Refusal, locale: Locale) -> ServerEvent {
+    let code = refusal.code;
     ServerEvent::Error(ErrorData {
         code,
         message: error_text(code, locale).to_owned(),
         retryable: code.is_retryable(),
         retry_after_ms: code.is_retryable().then_some(RETRY_AFTER_MS),
-        client_message_id,
-        action: action.map(str::to_owned),
+        client_message_id: refusal.client_message_id,
+        action: refusal.action,
     })
 }
 

@@ -6,7 +6,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::{ConnectionId, Principal};
 use domain::ports::{Clock, Connection, ConnectionStore, Registration, Unavailable};
 use domain::protocol::Locale;
@@ -66,6 +66,19 @@ impl<C: Clock> DynamoDbConnections<C> {
         }
     }
 
+    async fn item(&self, operation: &'static str, id: &ConnectionId) -> Result<Option<Item>, Unavailable> {
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", connection_pk(id))
+            .key("sk", text(CONNECTION))
+            .consistent_read(true)
+            .send()
+            .await;
+        Ok(read.map_err(unavailable(operation))?.item)
+    }
+
     async fn remove(&self, principal: &Principal, members: Vec<String>) -> Result<(), Unavailable> {
         self.client
             .update_item()
@@ -116,23 +129,22 @@ impl<C: Clock> ConnectionStore for DynamoDbConnections<C> {
 
     async fn forget(&self, id: &ConnectionId) -> Result<(), Unavailable> {
         let operation = "forget connection";
-        let deleted = self
-            .client
+        let Some(item) = self.item(operation, id).await? else { return Ok(()) };
+        let principal = text_of(&item, "principal").map_err(unavailable(operation))?;
+        let closes_at = number_of(&item, "closes_at").map_err(unavailable(operation))?;
+        // The set first: whoever repeats this after a failure half-way still finds the item.
+        if let Some(principal) = Principal::parse(principal) {
+            self.remove(&principal, vec![member(id, closes_at)]).await?;
+        }
+        self.client
             .delete_item()
             .table_name(&self.table)
             .key("pk", connection_pk(id))
             .key("sk", text(CONNECTION))
-            .return_values(ReturnValue::AllOld)
             .send()
             .await
-            .map_err(unavailable(operation))?;
-        let Some(item) = deleted.attributes.filter(|item: &Item| !item.is_empty()) else { return Ok(()) };
-        let principal = text_of(&item, "principal").map_err(unavailable(operation))?;
-        let closes_at = number_of(&item, "closes_at").map_err(unavailable(operation))?;
-        match Principal::parse(principal) {
-            Some(principal) => self.remove(&principal, vec![member(id, closes_at)]).await,
-            None => Ok(()),
-        }
+            .map(drop)
+            .map_err(unavailable(operation))
     }
 
     async fn set_locale(&self, id: &ConnectionId, locale: Locale) -> Result<(), Unavailable> {
@@ -157,15 +169,7 @@ impl<C: Clock> ConnectionStore for DynamoDbConnections<C> {
     }
 
     async fn locale(&self, id: &ConnectionId) -> Result<Option<Locale>, Unavailable> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", connection_pk(id))
-            .key("sk", text(CONNECTION))
-            .send()
-            .await
-            .map_err(unavailable("read language"))?;
-        Ok(answer.item.and_then(|item| json_of(&item, "spoken").ok()))
+        let item = self.item("read language", id).await?;
+        Ok(item.and_then(|item| json_of(&item, "spoken").ok()))
     }
 }

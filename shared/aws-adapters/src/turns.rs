@@ -338,6 +338,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .projection_expression("pk, frames")
+                .consistent_read(true)
                 .build()
                 .map_err(unavailable(operation))?;
             let mut left = Some(HashMap::from([(self.table.clone(), wanted)]));
@@ -366,19 +367,19 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
     }
 
     async fn rate(&self, id: &TurnId, rating: Rating, comment: Option<&str>, now: u64) -> Result<(), Unavailable> {
-        self.client
+        let mut put = self
+            .client
             .put_item()
             .table_name(&self.table)
             .item("pk", turn_pk(id))
             .item("sk", text(FEEDBACK))
             .item("rating", json(&rating))
             .item("rated_at", number(now))
-            .set_item(comment.map(|comment| Item::from([("comment".to_owned(), text(comment))])))
-            .item(EXPIRES_AT, expiry(now + CONVERSATION_LIFE_MS))
-            .send()
-            .await
-            .map(drop)
-            .map_err(unavailable("store feedback"))
+            .item(EXPIRES_AT, expiry(now + CONVERSATION_LIFE_MS));
+        if let Some(comment) = comment {
+            put = put.item("comment", text(comment));
+        }
+        put.send().await.map(drop).map_err(unavailable("store feedback"))
     }
 }
 

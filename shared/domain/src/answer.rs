@@ -113,6 +113,10 @@ impl<'p, P: Ports> Owner<'p, P> {
         let mut silent_at = NEVER;
 
         while !(recorded && end.is_some()) {
+            if end.is_some() {
+                // What it might still say is no part of the answer.
+                model = Box::pin(stream::pending());
+            }
             // Text waits while a frame is under way: when callbacks are slow the window widens by itself.
             let text_at = self.coalescer.due_at().filter(|_| self.outbox.is_idle()).unwrap_or(NEVER);
             let write_at = if recorded && writing.is_terminated() { tick_at } else { NEVER };
@@ -303,16 +307,17 @@ impl<'p, P: Ports> Owner<'p, P> {
         };
         let last = self.log.push(now, event);
         let outcome = Outcome { state, usage: self.usage };
-        let (journal, before) = loop {
+        // Subscribers are served once the end is stored: the log, which they are served from, holds the last frame already.
+        let before = self.log.journaled();
+        let journal = loop {
             let Some(write) = self.next_write(Some(outcome.clone())) else { return Ok(Answered::NotOurs) };
             match alongside(&mut self.outbox, ports.turns().journal(&write)).await {
                 Ok(JournalOutcome::Fenced(_)) => return Ok(Answered::NotOurs),
                 Ok(JournalOutcome::Written(journal)) => {
-                    let before = self.confirm();
+                    self.confirm();
                     if write.outcome.is_some() {
-                        break (journal, before);
+                        break journal;
                     }
-                    self.serve_subscribers(&journal, before);
                 }
                 Err(error) if clock.now_ms() >= now + SETTLE_BUDGET_MS => return Err(error),
                 Err(error) => {

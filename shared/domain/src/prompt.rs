@@ -85,7 +85,7 @@ pub fn window(history: &[Exchange]) -> Vec<&Exchange> {
         .into_iter()
         .filter(|exchange| exchange.state != TurnState::Running && !exchange.answer.trim().is_empty())
         .take_while(|exchange| {
-            let bytes = exchange.question.len() + exchange.answer.len();
+            let bytes = escape_markup(&exchange.question).len() + exchange.answer.len();
             let fits = bytes <= room;
             room = room.saturating_sub(bytes);
             fits

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 /// a character, and API Gateway allows 10,240 for the request line and headers (HTTP API quotas).
 pub const SEARCH_TEXT_CHARS_MAX: usize = 500;
 
-/// Entries on one page.
+/// Entries on one page, whether or not the request names a limit.
 pub const PAGE_ENTRIES_MAX: usize = 40;
 
 /// The same text in both languages of the store.

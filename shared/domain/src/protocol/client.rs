@@ -6,8 +6,10 @@ use serde_json::Value;
 use super::server::ErrorCode;
 use crate::ids::{ClientMessageId, ConversationId, ProductId, TurnId};
 use crate::limits::{
-    CLIENT_FRAME_BYTES_MAX, COMMENT_CHARS_MAX, HISTORY_PAGE_TURNS_DEFAULT, HISTORY_PAGE_TURNS_MAX, TEXT_CHARS_MAX,
+    CLIENT_FRAME_BYTES_MAX, COMMENT_CHARS_MAX, HISTORY_PAGE_TURNS_DEFAULT, HISTORY_PAGE_TURNS_MAX, ID_BYTES_MAX,
+    TEXT_CHARS_MAX,
 };
+use crate::prompt::cut;
 
 /// A language of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,8 +227,8 @@ impl ClientFrame {
 pub struct Refusal {
     /// Why.
     pub code: ErrorCode,
-    /// Its action, if it had one of ours.
-    pub action: Option<&'static str>,
+    /// Its action, as far as it is no longer than an id.
+    pub action: Option<String>,
     /// The message it carried, if it named one.
     pub client_message_id: Option<ClientMessageId>,
     /// The language it asked for.
@@ -247,10 +249,10 @@ pub fn parse(body: &str) -> Result<ClientFrame, Refusal> {
     refusal.client_message_id = field(&frame, "client_message_id");
     refusal.locale = field(&frame, "locale");
     let Some(action) = frame.get("action").and_then(Value::as_str) else { return Err(refusal) };
-    let Some(action) = ClientFrame::ACTIONS.into_iter().find(|known| *known == action) else {
+    refusal.action = Some(cut(action, ID_BYTES_MAX).to_owned());
+    if !ClientFrame::ACTIONS.contains(&action) {
         return Err(Refusal { code: ErrorCode::UnknownAction, ..refusal });
-    };
-    refusal.action = Some(action);
+    }
     let Ok(frame) = serde_json::from_value(frame) else { return Err(refusal) };
     match fault(&frame) {
         None => Ok(frame),
