@@ -98,6 +98,16 @@ impl Aws {
         accepted(response).await?.json().await.with_context(|| format!("cannot read {path}"))
     }
 
+    /// Deletes what a REST-style API has at `path`.
+    ///
+    /// # Errors
+    /// The call fails or is refused.
+    pub(crate) async fn delete(&self, path: &str) -> Result<()> {
+        let response = self.http.delete(format!("{}/{path}", self.url)).send().await?;
+        accepted(response).await.with_context(|| format!("cannot delete {path}"))?;
+        Ok(())
+    }
+
     /// Gets a URL of a deployed API.
     ///
     /// # Errors

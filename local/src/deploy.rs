@@ -10,11 +10,13 @@ use roxmltree::{Document, Node};
 use tokio::time::{Instant, sleep};
 
 use crate::aws::{Aws, text_of};
+use crate::functions::Functions;
+use crate::versions;
 
 const STACK: &str = "manga-chat";
 
 /// Holds the functions' code and the template, which is too long to be sent in the call (51,200 bytes at most).
-pub(crate) const ARTIFACTS: &str = "manga-chat-artifacts";
+const ARTIFACTS: &str = "manga-chat-artifacts";
 
 const DEPLOY_MAX: Duration = Duration::from_secs(120);
 const DEPLOY_POLL: Duration = Duration::from_millis(50);
@@ -71,41 +73,108 @@ fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     (is_key && !scalar.is_empty()).then_some(scalar)
 }
 
-/// Creates the stack, or updates it when it exists, and returns its outputs.
-///
-/// # Errors
-/// CloudFormation refuses the template or fails; the error names the resource and its reason.
-pub(crate) async fn deploy(
-    aws: &Aws,
-    template: &str,
-    parameters: &BTreeMap<&str, String>,
-) -> Result<BTreeMap<String, String>> {
-    let template_url = aws.put_object(ARTIFACTS, "template.yaml", template.to_owned().into_bytes()).await?;
-    let named = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut call = vec![named("StackName", STACK), named("TemplateURL", &template_url)];
-    for (number, capability) in ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"].iter().enumerate()
-    {
-        call.push(named(&format!("Capabilities.member.{}", number + 1), capability));
-    }
-    for (number, (key, value)) in parameters.iter().enumerate() {
-        let member = format!("Parameters.member.{}", number + 1);
-        call.push(named(&format!("{member}.ParameterKey"), key));
-        call.push(named(&format!("{member}.ParameterValue"), value));
-    }
-    let stack = [named("StackName", STACK)];
-    let exists = aws.cloud_formation("DescribeStacks", &stack).await.is_ok();
-    aws.cloud_formation(if exists { "UpdateStack" } else { "CreateStack" }, &call).await?;
+/// What the embedded AWS runs.
+pub(crate) struct Deployment {
+    aws: Aws,
+    parameters: BTreeMap<&'static str, String>,
+    /// The template with the packages in place: as long as it stays the same, there is nothing to deploy.
+    template: String,
+    outputs: BTreeMap<String, String>,
+}
 
-    let deadline = Instant::now() + DEPLOY_MAX;
-    loop {
-        let xml = aws.cloud_formation("DescribeStacks", &stack).await?;
-        match text_of(&xml, "StackStatus")?.as_deref() {
-            Some("CREATE_COMPLETE" | "UPDATE_COMPLETE") => return outputs(&xml),
-            Some(status) if status.ends_with("_FAILED") || status.ends_with("_COMPLETE") => {
-                bail!("deployment ended as {status}: {}", failure(aws, &stack).await?)
+impl Deployment {
+    /// Creates the stack.
+    ///
+    /// # Errors
+    /// CloudFormation refuses the template or fails; the error names the resource and its reason.
+    pub(crate) async fn create(
+        aws: Aws,
+        parameters: BTreeMap<&'static str, String>,
+        template: &Template,
+        functions: &Functions,
+    ) -> Result<Self> {
+        aws.create_bucket(ARTIFACTS).await?;
+        let mut deployment = Self { aws, parameters, template: String::new(), outputs: BTreeMap::new() };
+        deployment.deploy("CreateStack", template, functions).await?;
+        Ok(deployment)
+    }
+
+    /// Updates the stack; says whether there was anything to update.
+    ///
+    /// # Errors
+    /// CloudFormation refuses the template or fails, and keeps what it had; the error names the resource and its reason.
+    pub(crate) async fn update(&mut self, template: &Template, functions: &Functions) -> Result<bool> {
+        versions::delete_unused(&self.aws).await?;
+        self.deploy("UpdateStack", template, functions).await
+    }
+
+    /// The stack's outputs by name.
+    pub(crate) fn outputs(&self) -> &BTreeMap<String, String> {
+        &self.outputs
+    }
+
+    /// One output.
+    ///
+    /// # Errors
+    /// The template has none of this name.
+    pub(crate) fn output(&self, name: &str) -> Result<&str> {
+        self.outputs.get(name).map(String::as_str).with_context(|| format!("the stack has no output {name}"))
+    }
+
+    async fn deploy(&mut self, action: &str, template: &Template, functions: &Functions) -> Result<bool> {
+        let mut uris = BTreeMap::new();
+        let mut changed = Vec::new();
+        for package in functions.packages()? {
+            uris.insert(package.binary, format!("s3://{ARTIFACTS}/{}", package.key));
+            if !self.template.contains(&package.key) {
+                changed.push((package.key, package.zip));
             }
-            _ if Instant::now() > deadline => bail!("deployment takes longer than {} s", DEPLOY_MAX.as_secs()),
-            _ => sleep(DEPLOY_POLL).await,
+        }
+        let template = template.with_code(&uris)?;
+        if template == self.template {
+            return Ok(false);
+        }
+        let mut keys = Vec::new();
+        for (key, zip) in changed {
+            self.aws.put_object(ARTIFACTS, &key, zip).await?;
+            keys.push(key);
+        }
+        let outputs = self.run(action, &template).await;
+        // Lambda has copies of its own, and S3 keeps everything in memory.
+        for key in keys {
+            self.aws.delete(&format!("{ARTIFACTS}/{key}")).await?;
+        }
+        self.outputs = outputs?;
+        self.template = template;
+        Ok(true)
+    }
+
+    async fn run(&self, action: &str, template: &str) -> Result<BTreeMap<String, String>> {
+        let template_url = self.aws.put_object(ARTIFACTS, "template.yaml", template.to_owned().into_bytes()).await?;
+        let named = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut call = vec![named("StackName", STACK), named("TemplateURL", &template_url)];
+        for (capability, number) in ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"].iter().zip(1..) {
+            call.push(named(&format!("Capabilities.member.{number}"), capability));
+        }
+        for ((key, value), number) in self.parameters.iter().zip(1..) {
+            call.push(named(&format!("Parameters.member.{number}.ParameterKey"), key));
+            call.push(named(&format!("Parameters.member.{number}.ParameterValue"), value));
+        }
+        self.aws.cloud_formation(action, &call).await?;
+
+        let stack = [named("StackName", STACK)];
+        let deadline = Instant::now() + DEPLOY_MAX;
+        loop {
+            let xml = self.aws.cloud_formation("DescribeStacks", &stack).await?;
+            match text_of(&xml, "StackStatus")?.as_deref() {
+                Some("CREATE_COMPLETE" | "UPDATE_COMPLETE") => return outputs(&xml),
+                Some(status) if status.ends_with("_FAILED") || status.ends_with("_COMPLETE") => {
+                    let events = self.aws.cloud_formation("DescribeStackEvents", &stack).await?;
+                    bail!("deployment ended as {status}: {}", failure(&events)?)
+                }
+                _ if Instant::now() > deadline => bail!("deployment takes longer than {} s", DEPLOY_MAX.as_secs()),
+                _ => sleep(DEPLOY_POLL).await,
+            }
         }
     }
 }
@@ -116,15 +185,18 @@ fn outputs(xml: &str) -> Result<BTreeMap<String, String>> {
     Ok(document.descendants().filter_map(pair).collect())
 }
 
-/// What the first resource to fail said; events come newest first.
-async fn failure(aws: &Aws, stack: &[(String, String)]) -> Result<String> {
-    let xml = aws.cloud_formation("DescribeStackEvents", stack).await?;
-    let document = Document::parse(&xml)?;
-    let failed =
-        |event: &Node<'_, '_>| child(*event, "ResourceStatus").is_some_and(|status| status.ends_with("_FAILED"));
-    let event = document.descendants().rfind(failed).context("no resource says why")?;
-    let text = |name| child(event, name).unwrap_or_default();
-    Ok(format!("{}: {}", text("LogicalResourceId"), text("ResourceStatusReason")))
+/// What the first resource to fail in the latest operation said. Events come newest first.
+fn failure(xml: &str) -> Result<String> {
+    let document = Document::parse(xml)?;
+    let text = |event, name| child(event, name).unwrap_or_default();
+    let starts = |event| {
+        text(event, "LogicalResourceId") == STACK
+            && matches!(text(event, "ResourceStatus"), "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS")
+    };
+    let latest = document.descendants().take_while(|event| !starts(*event));
+    let failed = latest.filter(|event| text(*event, "ResourceStatus").ends_with("_FAILED")).last();
+    let event = failed.context("no resource says why")?;
+    Ok(format!("{}: {}", text(event, "LogicalResourceId"), text(event, "ResourceStatusReason")))
 }
 
 /// The text of an element's first child of that name, whatever its namespace.
@@ -200,5 +272,24 @@ Resources:
             <member><OutputValue>2</OutputValue><OutputKey>B</OutputKey></member></Outputs></r>";
         let expected = [("A", "1"), ("B", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(outputs(xml).unwrap(), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn the_first_failure_of_the_latest_deployment_is_told() {
+        let event = |name: &str, status: &str, reason: &str| {
+            format!(
+                "<member><LogicalResourceId>{name}</LogicalResourceId><ResourceStatus>{status}</ResourceStatus>\
+                 <ResourceStatusReason>{reason}</ResourceStatusReason></member>"
+            )
+        };
+        let events = [
+            event("manga-chat", "UPDATE_ROLLBACK_COMPLETE", ""),
+            event("Store", "UPDATE_FAILED", "cancelled"),
+            event("Table", "UPDATE_FAILED", "no such key"),
+            event("manga-chat", "UPDATE_IN_PROGRESS", ""),
+            event("Chat", "CREATE_FAILED", "an older story"),
+        ];
+        let xml = format!("<r xmlns='urn:x'>{}</r>", events.concat());
+        assert_eq!(failure(&xml).unwrap(), "Table: no such key");
     }
 }

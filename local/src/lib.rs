@@ -16,6 +16,7 @@ mod python;
 mod running;
 mod shoppers;
 mod stack;
+mod versions;
 mod watch;
 
 pub use ministack::REGION;

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Ends with the line `ready: page=… websocket=… aws=…` on standard output. Ctrl-C ends everything.
 #[derive(Parser)]
-#[command(bin_name = "cargo dev", args_conflicts_with_subcommands = true)]
+#[command(bin_name = "cargo dev", args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Arguments {
     #[command(flatten)]
     run: Run,
@@ -111,7 +111,7 @@ async fn run(run: Run) -> Result<()> {
 async fn keep(stack: &mut Stack, mut watch: Option<Watch>) -> anyhow::Error {
     loop {
         tokio::select! {
-            () = stack.ended() => return anyhow::anyhow!("MiniStack has ended: see .local/"),
+            error = stack.failed() => return error,
             () = changed(&mut watch) => {}
         }
         match stack.redeploy().await {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -28,6 +28,7 @@ pub(crate) struct MiniStack {
     child: Child,
     stdin: ChildStdin,
     port: u16,
+    log: PathBuf,
 }
 
 impl MiniStack {
@@ -49,8 +50,8 @@ impl MiniStack {
     }
 
     async fn start_on(root: &Path, python: &Path, port: u16) -> Result<Self> {
-        let log_path = log_path(root, port);
-        let log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
+        let log = log_path(root, port);
+        let log_file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         // MiniStack hands its environment on to the functions: what a developer has set must not reach them.
         let kept = ["PATH", "TMPDIR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let mut child = Command::new(python)
@@ -67,21 +68,21 @@ impl MiniStack {
             .env("MINISTACK_EDITION", edition(port))
             .env("AWS_ENDPOINT_URL", url(port))
             .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(log_file.try_clone()?)
+            .stderr(log_file)
             .spawn()
             .with_context(|| format!("cannot start {}", python.display()))?;
         let stdin = child.stdin.take().context("MiniStack has no standard input")?;
-        let mut ministack = Self { child, stdin, port };
+        let mut ministack = Self { child, stdin, port, log };
 
         let http = aws::http_client()?;
         let deadline = Instant::now() + START_MAX;
         while !ministack.healthy(&http).await {
             if ministack.child.try_wait()?.is_some() {
-                bail!("MiniStack ended at its start: see {}", log_path.display());
+                return Err(ministack.failed().await);
             }
             if Instant::now() > deadline {
-                bail!("MiniStack is not healthy after {} s: see {}", START_MAX.as_secs(), log_path.display());
+                bail!("MiniStack is not healthy after {} s: see {}", START_MAX.as_secs(), ministack.log.display());
             }
             sleep(HEALTH_POLL).await;
         }
@@ -97,10 +98,11 @@ impl MiniStack {
         self.port
     }
 
-    /// Waits until it has ended, which it does by itself only when something is wrong.
-    pub(crate) async fn ended(&mut self) {
+    /// Waits until it has ended by itself, and says where the reason is found.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
         // The status tells nothing: the group always ends by SIGKILL.
         let _ = self.child.wait().await;
+        anyhow!("MiniStack has ended: see {}", self.log.display())
     }
 
     /// Ends MiniStack and the functions it runs.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +16,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::aws::Aws;
 use crate::chat_api::gateway_config;
-use crate::deploy::{ARTIFACTS, Template, deploy};
+use crate::deploy::{Deployment, Template};
+use crate::functions::Functions;
 use crate::ministack::MiniStack;
 use crate::page::{Site, router};
 use crate::running::{Note, Running, forget_dead};
 use crate::shoppers::Shoppers;
-use crate::{functions, ports, python};
+use crate::{ports, python};
 
 /// Where a stack says what it is doing, a line at a time.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
@@ -53,9 +55,7 @@ pub struct Options {
 pub struct Stack {
     release: bool,
     progress: Progress,
-    aws: Aws,
-    parameters: BTreeMap<&'static str, String>,
-    deployed: Deployed,
+    deployment: Deployment,
     page_url: String,
     websocket_url: String,
     aws_url: String,
@@ -65,13 +65,6 @@ pub struct Stack {
     _note: Note,
     _page: AbortOnDropHandle<()>,
     ministack: MiniStack,
-}
-
-/// What the embedded AWS runs at present.
-struct Deployed {
-    /// The template with the packages in place: as long as this stays the same, there is nothing to deploy.
-    template: String,
-    outputs: BTreeMap<String, String>,
 }
 
 impl Stack {
@@ -100,51 +93,37 @@ impl Stack {
             progress("starting MiniStack");
             MiniStack::start(&root, &python, options.aws_port).await
         };
-        let (ministack, code) = try_join!(start_ministack, Code::build(&root, options.release, &progress))?;
+        let (ministack, (template, functions)) = try_join!(start_ministack, build(&root, options.release, &progress))?;
 
         let aws = Aws::new(ministack.url())?;
-        aws.create_bucket(ARTIFACTS).await?;
-        let parameters = BTreeMap::from([
-            ("Architecture", if ARCH == "aarch64" { "arm64" } else { ARCH }.to_owned()),
-            ("BedrockEndpointUrl", bedrock.url()),
-            ("CallbackUrl", format!("http://{gateway_address}/{STAGE}")),
-            ("CognitoUrl", ministack.url()),
-            ("ExecuteApiUrl", format!("{}/_aws/execute-api", ministack.url())),
-            // The sample store knows its shoppers by name.
-            ("JwtSubjectClaim", "cognito:username".to_owned()),
-            ("Platform", "local".to_owned()),
-            ("StageName", STAGE.to_owned()),
-        ]);
+        let parameters = parameters(&ministack.url(), &bedrock.url(), gateway_address);
         progress("deploying template.yaml");
-        let template = code.upload(&aws, "").await?;
-        let outputs = deploy(&aws, &template, &parameters).await?;
-        let deployed = Deployed { template, outputs };
+        let deployment = Deployment::create(aws.clone(), parameters, &template, &functions).await?;
 
-        let gateway = Gateway::start(gateway_listener, gateway_config(&aws, deployed.output("ChatApi")?, STAGE).await?);
-        let shoppers = Shoppers::new(aws.clone(), &deployed.outputs)?;
+        let gateway =
+            Gateway::start(gateway_listener, gateway_config(&aws, deployment.output("ChatApi")?, STAGE).await?);
+        let shoppers = Shoppers::new(aws.clone(), deployment.outputs())?;
         progress("filling the sample store");
-        try_join!(shoppers.create(), seed(&aws, deployed.output("StoreUrl")?))?;
+        try_join!(shoppers.create(), seed(&aws, deployment.output("StoreUrl")?))?;
 
         let page_url = format!("http://127.0.0.1:{page_port}");
-        let websocket_url = deployed.output("WebSocketUrl")?.to_owned();
+        let websocket_url = deployment.output("WebSocketUrl")?.to_owned();
         let site = Site {
             page: root.join("web/index.html"),
             port: page_port,
             websocket: websocket_url.clone(),
             shoppers: shoppers.clone(),
         };
-        let page = tokio::spawn(async move {
+        let page = AbortOnDropHandle::new(tokio::spawn(async move {
             // Ends with the stack only: axum retries what fails.
             let _ = axum::serve(page_listener, router(site)).await;
-        });
+        }));
         let running = Running { aws_port: ministack.port(), page: page_url.clone(), websocket: websocket_url.clone() };
         let note = Note::leave(&root, &running)?;
         Ok(Self {
             release: options.release,
             progress,
-            aws,
-            parameters,
-            deployed,
+            deployment,
             page_url,
             websocket_url,
             aws_url: ministack.url(),
@@ -152,7 +131,7 @@ impl Stack {
             gateway,
             bedrock,
             _note: note,
-            _page: AbortOnDropHandle::new(page),
+            _page: page,
             ministack,
         })
     }
@@ -174,7 +153,7 @@ impl Stack {
 
     /// The deployed stack's outputs by name.
     pub fn outputs(&self) -> &BTreeMap<String, String> {
-        &self.deployed.outputs
+        self.deployment.outputs()
     }
 
     /// The Bedrock stand-in, for its faults and records.
@@ -201,19 +180,13 @@ impl Stack {
     /// # Errors
     /// The functions do not compile or the template is refused: then the old deployment stays.
     pub async fn redeploy(&mut self) -> Result<bool> {
-        let code = Code::build(&root(), self.release, &self.progress).await?;
-        let template = code.upload(&self.aws, &self.deployed.template).await?;
-        if template == self.deployed.template {
-            return Ok(false);
-        }
-        let outputs = deploy(&self.aws, &template, &self.parameters).await?;
-        self.deployed = Deployed { template, outputs };
-        Ok(true)
+        let (template, functions) = build(&root(), self.release, &self.progress).await?;
+        self.deployment.update(&template, &functions).await
     }
 
-    /// Waits until the embedded AWS has ended by itself, after which the stack is of no more use.
-    pub async fn ended(&mut self) {
-        self.ministack.ended().await;
+    /// Waits until the stack is of no more use, which it becomes when the embedded AWS ends by itself, and says why.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        self.ministack.failed().await
     }
 
     /// Ends everything and waits until it has ended.
@@ -227,45 +200,32 @@ impl Stack {
     }
 }
 
-impl Deployed {
-    fn output(&self, name: &str) -> Result<&str> {
-        self.outputs.get(name).map(String::as_str).with_context(|| format!("the stack has no output {name}"))
-    }
-}
-
-/// `template.yaml` and the executables its functions are made of.
-struct Code {
-    template: Template,
-    executables: BTreeMap<String, PathBuf>,
-}
-
-impl Code {
-    async fn build(root: &Path, release: bool, progress: &Progress) -> Result<Self> {
-        progress("building the functions");
-        let template = Template::read(&root.join("template.yaml"))?;
-        let executables = functions::build(root, template.binaries(), release).await?;
-        Ok(Self { template, executables })
-    }
-
-    /// Uploads the packages that the deployed template does not refer to yet, and returns the template that refers to
-    /// all of them.
-    async fn upload(self, aws: &Aws, deployed: &str) -> Result<String> {
-        let mut uris = BTreeMap::new();
-        for (name, executable) in self.executables {
-            let package = functions::package(&executable)?;
-            let key = format!("{name}-{}.zip", package.hash);
-            if !deployed.contains(&key) {
-                aws.put_object(ARTIFACTS, &key, package.zip).await?;
-            }
-            uris.insert(name, format!("s3://{ARTIFACTS}/{key}"));
-        }
-        self.template.with_code(&uris)
-    }
+/// Builds what the template deploys.
+async fn build(root: &Path, release: bool, progress: &Progress) -> Result<(Template, Functions)> {
+    progress("building the functions");
+    let template = Template::read(&root.join("template.yaml"))?;
+    let functions = Functions::build(root, &template.binaries(), release).await?;
+    Ok((template, functions))
 }
 
 /// The checkout this tool was built in.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// The template's parameters for this machine.
+fn parameters(aws_url: &str, bedrock_url: &str, gateway: SocketAddr) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("Architecture", if ARCH == "aarch64" { "arm64" } else { ARCH }.to_owned()),
+        ("BedrockEndpointUrl", bedrock_url.to_owned()),
+        ("CallbackUrl", format!("http://{gateway}/{STAGE}")),
+        ("CognitoUrl", aws_url.to_owned()),
+        ("ExecuteApiUrl", format!("{aws_url}/_aws/execute-api")),
+        // The sample store knows its shoppers by name.
+        ("JwtSubjectClaim", "cognito:username".to_owned()),
+        ("Platform", "local".to_owned()),
+        ("StageName", STAGE.to_owned()),
+    ])
 }
 
 fn bedrock_config(options: &Options) -> Result<bedrock_stand_in::Config> {
