@@ -57,8 +57,8 @@ pub fn router<T: StoreTable + 'static, C: Clock + 'static>(api: Arc<Api<T, C>>) 
         .route("/products/{product_id}/reviews", get(reviews::<T, C>))
         .route("/knowledge/search", get(articles::<T, C>))
         .route("/knowledge/articles/{article_id}", get(article::<T, C>))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&api), open::<T, C>))
         .merge(orders)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&api), open::<T, C>))
         .fallback(async || Failure::NotFound)
         .method_not_allowed_fallback(async || Failure::MethodNotAllowed)
         .with_state(api)
@@ -205,7 +205,6 @@ async fn require_service_key<T: StoreTable, C: Clock>(
     if !bool::from(key.ct_eq(api.service_key.as_bytes())) {
         return Err(Failure::Unauthorized);
     }
-    api.store.open().await?;
     Ok(next.run(request).await)
 }
 

@@ -119,12 +119,14 @@ impl<T: StoreTable, C: Clock> Store<T, C> {
         Ok(RecommendationPage { recommendations })
     }
 
-    /// The shopper's orders, newest first.
+    /// The shopper's newest orders, newest first.
     pub async fn orders(&self, shopper_id: &str) -> Result<OrderPage, Unavailable> {
         let as_of = self.clock.now_ms();
         let mut placed = self.table.shopper(shopper_id).await?.orders;
         newest_first(&mut placed);
-        Ok(OrderPage { orders: placed.into_iter().map(|order| self.order_answer(order, as_of)).collect() })
+        Ok(OrderPage {
+            orders: placed.into_iter().take(PAGE_ENTRIES_MAX).map(|order| self.order_answer(order, as_of)).collect(),
+        })
     }
 
     /// An order, if the shopper placed it.
@@ -150,6 +152,7 @@ impl<T: StoreTable, C: Clock> Store<T, C> {
             })
             .collect();
         promotions.sort_by(|a, b| (a.ends_at, &a.promotion_id).cmp(&(b.ends_at, &b.promotion_id)));
+        promotions.truncate(PAGE_ENTRIES_MAX);
         Ok(PromotionPage { promotions })
     }
 

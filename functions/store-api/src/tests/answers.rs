@@ -13,7 +13,9 @@ use serde_json::json;
 
 use super::engine::{PAGE_URL, SERVICE_KEY, TestStore};
 use crate::http::{ID_BYTES_MAX, PAGE_ENTRIES_DEFAULT};
+use crate::seed::Seed;
 use crate::store::FACTS_TTL_MS;
+use crate::table::{PlacedOrder, StoreTable as _};
 
 #[tokio::test]
 async fn a_search_finds_the_volume_that_is_asked_for() {
@@ -146,6 +148,22 @@ async fn orders_are_answered_newest_first() {
     assert_eq!((shipped.total.amount, shipped.items.len()), (2 * 484 + 440, 2));
     let nobody: OrderPage = store.ask("/orders?shopper_id=nobody").await;
     assert_eq!(nobody.orders, []);
+}
+
+#[tokio::test]
+async fn a_page_of_orders_is_bounded() {
+    let store = TestStore::start().await;
+    let page: OrderPage = store.ask("/orders?shopper_id=aiko").await;
+    let newest = page.orders.first().unwrap();
+    let mut seed = Seed::read(store.clock.now_ms()).unwrap();
+    let order = seed.orders.iter().find(|order| order.order_id == newest.order_id).unwrap().clone();
+    seed.orders = (0..PAGE_ENTRIES_MAX)
+        .map(|n| PlacedOrder { order_id: format!("MC-2027-{n:06}"), placed_at: order.placed_at + 1, ..order.clone() })
+        .collect();
+    store.engine.table().seed(&seed).await.unwrap();
+    let page: OrderPage = store.ask("/orders?shopper_id=aiko").await;
+    assert_eq!(page.orders.len(), PAGE_ENTRIES_MAX);
+    assert!(!page.orders.contains(newest), "the newest come first");
 }
 
 /// I5: a shopper's orders are for the shopper, asked for by a service that is let in.
