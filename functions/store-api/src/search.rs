@@ -147,9 +147,9 @@ impl Document {
     }
 
     /// The longest name of the document in `text`.
-    pub fn named_in(&self, text: &Text) -> Option<(Span, usize)> {
+    pub fn named_in(&self, text: &Text) -> Option<Span> {
         let found = self.phrases.iter().filter_map(|phrase| Some((text.find(phrase)?, phrase.chars())));
-        found.max_by_key(|&(_, chars)| chars)
+        found.max_by_key(|&(_, chars)| chars).map(|(span, _)| span)
     }
 
     /// What the names of the document in `text` are worth.

@@ -244,7 +244,7 @@ fn help_document(vocabulary: &Vocabulary, article: &HelpArticle) -> Document {
 
 fn named(documents: &[Document], question: &Text) -> Vec<(usize, Span)> {
     let found = documents.iter().enumerate();
-    found.filter_map(|(position, document)| Some((position, document.named_in(question)?.0))).collect()
+    found.filter_map(|(position, document)| Some((position, document.named_in(question)?))).collect()
 }
 
 fn outdone(span: Span, by: &[(usize, Span)]) -> bool {
