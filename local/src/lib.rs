@@ -20,7 +20,7 @@ mod versions;
 mod watch;
 
 pub use ministack::REGION;
-pub use running::token;
+pub use running::{AWS_PORT_DEFAULT, token};
 pub use shoppers::SHOPPERS;
 pub use stack::{Options, Progress, Stack};
 pub use watch::Watch;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use local::{Options, Stack, Watch};
+use local::{AWS_PORT_DEFAULT, Options, Stack, Watch};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -26,7 +26,7 @@ struct Run {
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Port of the embedded AWS; 0 picks a free one
-    #[arg(long, default_value_t = 4566)]
+    #[arg(long, default_value_t = AWS_PORT_DEFAULT)]
     aws_port: u16,
     /// OpenAI-compatible server that answers in place of the built-in stand-in; its key is read from LLM_API_KEY
     #[arg(long, value_name = "URL")]
@@ -48,7 +48,7 @@ enum Command {
     Token {
         /// The shopper
         name: String,
-        /// The running stack's port of the embedded AWS, when several run
+        /// The running stack's port of the embedded AWS, when several run [default: 4566 if one runs there]
         #[arg(long)]
         aws_port: Option<u16>,
     },

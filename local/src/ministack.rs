@@ -1,6 +1,6 @@
 //! MiniStack, the embedded AWS, as a child process on a loopback port.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub(crate) struct MiniStack {
     child: Child,
     stdin: ChildStdin,
     port: u16,
+    port_is_chosen: bool,
     log: PathBuf,
 }
 
@@ -38,18 +39,19 @@ impl MiniStack {
     /// # Errors
     /// It ends at once, or is not healthy within a minute.
     pub(crate) async fn start(root: &Path, python: &Path, port: u16) -> Result<Self> {
-        let mut tries = 0;
+        if port != 0 {
+            return Self::start_on(root, python, port, true).await;
+        }
+        let mut tries = 1;
         loop {
-            let chosen = if port == 0 { ports::free().await? } else { port };
-            tries += 1;
-            match Self::start_on(root, python, chosen).await {
-                Err(_) if port == 0 && tries < PORT_TRIES_MAX => {}
+            match Self::start_on(root, python, ports::free().await?, false).await {
+                Err(_) if tries < PORT_TRIES_MAX => tries += 1,
                 result => return result,
             }
         }
     }
 
-    async fn start_on(root: &Path, python: &Path, port: u16) -> Result<Self> {
+    async fn start_on(root: &Path, python: &Path, port: u16, port_is_chosen: bool) -> Result<Self> {
         let log = log_path(root, port);
         let log_file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         // MiniStack hands its environment on to the functions: what a developer has set must not reach them.
@@ -73,7 +75,7 @@ impl MiniStack {
             .spawn()
             .with_context(|| format!("cannot start {}", python.display()))?;
         let stdin = child.stdin.take().context("MiniStack has no standard input")?;
-        let mut ministack = Self { child, stdin, port, log };
+        let mut ministack = Self { child, stdin, port, port_is_chosen, log };
 
         let http = aws::http_client()?;
         let deadline = Instant::now() + START_MAX;
@@ -105,14 +107,17 @@ impl MiniStack {
         anyhow!("MiniStack has ended: see {}", self.log.display())
     }
 
-    /// Ends MiniStack and the functions it runs.
+    /// Ends MiniStack and the functions it runs. Their log stays if the port was chosen: the next run there replaces it.
     ///
     /// # Errors
     /// It has not ended within ten seconds.
     pub(crate) async fn stop(self) -> Result<()> {
-        let Self { mut child, stdin, .. } = self;
+        let Self { mut child, stdin, log, port_is_chosen, .. } = self;
         drop(stdin);
         timeout(STOP_MAX, child.wait()).await.context("MiniStack does not end")??;
+        if !port_is_chosen {
+            fs::remove_file(&log).with_context(|| format!("cannot remove {}", log.display()))?;
+        }
         Ok(())
     }
 

@@ -15,6 +15,9 @@ use crate::ministack::log_path;
 /// A page server answers this fast unless its machine is very busy.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
+/// The embedded AWS's port unless the user chooses another: the one such emulators are expected on.
+pub const AWS_PORT_DEFAULT: u16 = 4566;
+
 /// What a running stack says of itself.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Running {
@@ -47,14 +50,18 @@ fn path(root: &Path, aws_port: u16) -> PathBuf {
     root.join(format!(".local/stack-{aws_port}.json"))
 }
 
-/// An ID token of a sample shopper, from the stack on `aws_port`, or from the only one that runs.
+/// An ID token of a sample shopper, from the stack on `aws_port`; by default from the one on [`AWS_PORT_DEFAULT`], or
+/// else from the only one that runs.
 ///
 /// # Errors
 /// No stack runs, several do and none was chosen, or there is no such shopper.
 pub async fn token(name: &str, aws_port: Option<u16>) -> Result<String> {
     let http = aws::http_client()?;
     let mut running = forget_dead(&crate::stack::root()).await?;
-    running.retain(|stack| aws_port.is_none_or(|port| port == stack.aws_port));
+    let has_default = running.iter().any(|stack| stack.aws_port == AWS_PORT_DEFAULT);
+    if let Some(chosen) = aws_port.or(has_default.then_some(AWS_PORT_DEFAULT)) {
+        running.retain(|stack| stack.aws_port == chosen);
+    }
     let stack = match running.as_slice() {
         [stack] => stack,
         [] => {
