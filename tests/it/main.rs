@@ -16,6 +16,7 @@ mod errors;
 mod handshake;
 mod idempotency;
 mod model_faults;
+mod page;
 mod stack;
 mod store;
 mod template;

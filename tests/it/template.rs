@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
+use aws_adapters::configuration::{
+    AUTHORIZER_VARIABLES, CONNECTION_VARIABLES, MESSAGE_VARIABLES, STORE_API_VARIABLES,
+};
 use cargo_metadata::MetadataCommand;
 use serde_json::{Value, json};
 
@@ -55,6 +58,39 @@ async fn a_function_has_one_name_everywhere() {
         assert!(package.targets.iter().any(|target| target.is_bin() && target.name == *name), "{name} has no binary");
         let events = root.join("events").join(name);
         assert!(fs::read_dir(&events).is_ok_and(|mut files| files.next().is_some()), "{} is empty", events.display());
+    }
+}
+
+/// The variables a function reads.
+fn variables_read(function: &str) -> &'static [&'static str] {
+    match function {
+        "authorizer" => &AUTHORIZER_VARIABLES,
+        "connect" | "disconnect" => &CONNECTION_VARIABLES,
+        "message" => &MESSAGE_VARIABLES,
+        "store-api" => &STORE_API_VARIABLES,
+        other => panic!("{other} declares no variables"),
+    }
+}
+
+#[tokio::test]
+async fn a_function_is_given_the_variables_it_reads() {
+    let template = template().await;
+    let names = |variables: &Value| -> BTreeSet<String> {
+        variables.as_object().into_iter().flat_map(|variables| variables.keys().cloned()).collect()
+    };
+    let shared = names(&template["written"]["Globals"]["Function"]["Environment"]["Variables"]);
+    let samples: Value =
+        serde_json::from_str(&fs::read_to_string(repository().join("events/env.json")).unwrap()).expect("JSON");
+    let samples = names(&samples["Parameters"]);
+    for (id, resource) in template["written"]["Resources"].as_object().unwrap() {
+        let Some(function) = binary(resource) else { continue };
+        let mut given = names(&resource["Properties"]["Environment"]["Variables"]);
+        given.extend(shared.clone());
+        // The SDK reads its own variables by itself.
+        given.retain(|name| !name.starts_with("AWS_"));
+        let read: BTreeSet<String> = variables_read(&function).iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(given, read, "{id}");
+        assert!(samples.is_superset(&read), "events/env.json lacks {:?}", read.difference(&samples));
     }
 }
 

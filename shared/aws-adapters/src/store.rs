@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use domain::ids::ProductId;
 use domain::ports::{StoreServices, Unavailable};
+use domain::prompt::cut;
 use domain::store::{
     Article, ArticlePage, Order, OrderPage, Product, ProductPage, Promotion, PromotionPage, Recommendation,
-    RecommendationPage, Review, ReviewPage,
+    RecommendationPage, Review, ReviewPage, SEARCH_TEXT_CHARS_MAX,
 };
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
@@ -20,6 +21,11 @@ const CONNECT_MS: u64 = 500;
 
 /// A whole answer; the turn's own deadline for the store is a little later.
 const ANSWER_MS: u64 = 1_400;
+
+/// The part of a question the services search with: the rest of a long one would not fit their URLs.
+fn searched(question: &str) -> &str {
+    cut(question, SEARCH_TEXT_CHARS_MAX)
+}
 
 /// The store's services behind their URLs, with one pool of connections.
 #[derive(Debug, Clone)]
@@ -68,7 +74,7 @@ async fn ask<T: DeserializeOwned>(operation: &'static str, request: RequestBuild
 impl StoreServices for HttpStore {
     async fn search(&self, query: &str, limit: usize) -> Result<Vec<Product>, Unavailable> {
         let request = self.get(&self.configuration.catalog_url, &["catalog", "search"])?;
-        let request = request.query(&[("q", query), ("limit", &limit.to_string())]);
+        let request = request.query(&[("q", searched(query)), ("limit", &limit.to_string())]);
         let page: Option<ProductPage> = ask("search the catalog", request).await?;
         Ok(page.unwrap_or_default().products)
     }
@@ -108,7 +114,7 @@ impl StoreServices for HttpStore {
 
     async fn articles(&self, query: &str, limit: usize) -> Result<Vec<Article>, Unavailable> {
         let request = self.get(&self.configuration.knowledge_url, &["knowledge", "search"])?;
-        let request = request.query(&[("q", query), ("limit", &limit.to_string())]);
+        let request = request.query(&[("q", searched(query)), ("limit", &limit.to_string())]);
         let page: Option<ArticlePage> = ask("search help articles", request).await?;
         Ok(page.unwrap_or_default().articles)
     }

@@ -75,12 +75,6 @@ pub async fn gather<P: Ports>(
         missing(Dependency::Catalog);
         Vec::new()
     });
-    let mut recommendations = recommendations.map_or_else(Vec::new, |answer| {
-        answer.unwrap_or_else(|| {
-            missing(Dependency::Recommendations);
-            Vec::new()
-        })
-    });
     let orders = orders.map_or_else(Vec::new, |answer| {
         answer.unwrap_or_else(|| {
             missing(Dependency::Orders);
@@ -95,10 +89,15 @@ pub async fn gather<P: Ports>(
         found.retain(|product| product.product_id != on_page.product_id);
         found.insert(0, on_page);
     }
-    // Who searched and found is not told of other things.
-    if intent != Intent::Recommendation && !(found.is_empty() && articles.is_empty()) {
-        recommendations.clear();
-    }
+    // Who searched and found is not told of other things, and does not miss them.
+    let found_nothing = found.is_empty() && articles.is_empty();
+    let wanted = recommendations.filter(|_| intent == Intent::Recommendation || found_nothing);
+    let recommendations = wanted.map_or_else(Vec::new, |answer| {
+        answer.unwrap_or_else(|| {
+            missing(Dependency::Recommendations);
+            Vec::new()
+        })
+    });
     Gathered {
         products: found,
         recommendations,

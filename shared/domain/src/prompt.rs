@@ -116,7 +116,7 @@ impl Bilingual {
 }
 
 /// The first `chars_max` characters of a text.
-pub(crate) fn cut(text: &str, chars_max: usize) -> &str {
+pub fn cut(text: &str, chars_max: usize) -> &str {
     text.char_indices().nth(chars_max).and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
