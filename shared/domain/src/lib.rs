@@ -18,6 +18,3 @@ pub mod session;
 pub mod settle;
 pub mod store;
 pub mod turn;
-
-#[cfg(test)]
-mod tests;

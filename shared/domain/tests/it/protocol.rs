@@ -1,0 +1,278 @@
+//! The wire: what is a frame, what is not, and what is said then.
+
+use domain::ids::{ClientMessageId, ConversationId, ProductId, TurnId};
+use domain::limits::{
+    CLIENT_FRAME_BYTES_MAX, COMMENT_CHARS_MAX, HISTORY_PAGE_TURNS_MAX, ID_BYTES_MAX, SERVER_FRAME_BYTES_MAX,
+    TEXT_CHARS_MAX,
+};
+use domain::protocol::{
+    ClientFrame, Dependency, ErrorCode, Feedback, HistoryList, Locale, MessageContext, MessageSend, Rating, Refusal,
+    ServerEvent, ServerFrame, SessionStart, StreamResume, TextDelta, degraded_text, error_text, parse,
+};
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use testkit::{START_MS, samples};
+use uuid::Uuid;
+
+fn id() -> impl Strategy<Value = String> {
+    "[A-Za-z0-9_-]{1,64}"
+}
+
+fn locale() -> impl Strategy<Value = Option<Locale>> {
+    option::of(prop_oneof![Just(Locale::Ja), Just(Locale::En)])
+}
+
+fn frame() -> impl Strategy<Value = ClientFrame> {
+    let conversation = || id().prop_map(|id| ConversationId::parse(&id).unwrap());
+    let turn = || id().prop_map(|id| TurnId::parse(&id).unwrap());
+    let context = option::of(
+        option::of(id()).prop_map(|id| MessageContext { product_id: id.map(|id| ProductId::parse(&id).unwrap()) }),
+    );
+    prop_oneof![
+        (locale(), option::of(conversation())).prop_map(|(locale, conversation_id)| {
+            ClientFrame::SessionStart(SessionStart { locale, conversation_id })
+        }),
+        (any::<u128>(), ".{0,200}x", option::of(conversation()), locale(), context).prop_map(
+            |(bits, text, conversation_id, locale, context)| ClientFrame::MessageSend(MessageSend {
+                client_message_id: ClientMessageId(Uuid::from_u128(bits)),
+                text,
+                conversation_id,
+                locale,
+                context,
+            })
+        ),
+        (turn(), any::<u64>(), -1..i64::MAX).prop_map(|(turn_id, epoch, after_seq)| {
+            ClientFrame::StreamResume(StreamResume { turn_id, epoch, after_seq })
+        }),
+        (conversation(), option::of(any::<u64>()), option::of(1..=HISTORY_PAGE_TURNS_MAX)).prop_map(
+            |(conversation_id, before, limit)| ClientFrame::HistoryList(HistoryList { conversation_id, before, limit })
+        ),
+        (turn(), prop_oneof![Just(Rating::Up), Just(Rating::Down)], option::of(".{0,200}"))
+            .prop_map(|(turn_id, rating, comment)| ClientFrame::FeedbackSubmit(Feedback { turn_id, rating, comment })),
+        Just(ClientFrame::Ping {}),
+    ]
+}
+
+const FIELDS: [&str; 14] = [
+    "action",
+    "client_message_id",
+    "text",
+    "conversation_id",
+    "locale",
+    "context",
+    "product_id",
+    "turn_id",
+    "epoch",
+    "after_seq",
+    "before",
+    "limit",
+    "rating",
+    "comment",
+];
+
+/// JSON that looks like a frame here and there.
+fn almost() -> impl Strategy<Value = Value> {
+    let action = prop_oneof![prop::sample::select(&ClientFrame::ACTIONS[..]), Just("message.cancel"), Just("")];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(json!("00000000-0000-0000-0000-000000000001")),
+        action.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(prop::sample::select(&FIELDS[..]), inner, 0..8).prop_map(|fields| {
+                Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_frame_is_read_back(frame in frame()) {
+        prop_assert_eq!(parse(&serde_json::to_string(&frame).unwrap()), Ok(frame));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored(frame in frame(), name in "x_[a-z]{1,8}", value in almost()) {
+        let mut json = serde_json::to_value(&frame).unwrap();
+        json[name] = value;
+        prop_assert_eq!(parse(&json.to_string()), Ok(frame));
+    }
+
+    #[test]
+    fn no_text_breaks_the_reader(text in any::<String>()) {
+        prop_assert!(parse(&text).is_err());
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written(value in almost()) {
+        if let Ok(frame) = parse(&value.to_string()) {
+            let written = serde_json::to_value(&frame).unwrap();
+            for (name, field) in written.as_object().unwrap() {
+                if !field.is_object() {
+                    prop_assert_eq!(&value[name], field);
+                }
+            }
+        }
+    }
+}
+
+fn code(body: &Value) -> Option<ErrorCode> {
+    parse(&body.to_string()).err().map(|refusal| refusal.code)
+}
+
+fn message(text: &str) -> Value {
+    json!({"action": "message.send", "client_message_id": samples::client_message_id(1), "text": text})
+}
+
+#[test]
+fn texts_are_counted_in_characters() {
+    for character in ["a", "本", "😀", "\u{1}"] {
+        assert_eq!(code(&message(&character.repeat(TEXT_CHARS_MAX))), None, "{character:?}");
+        assert_eq!(code(&message(&character.repeat(TEXT_CHARS_MAX + 1))), Some(ErrorCode::PayloadTooLarge));
+        let feedback =
+            |comment: String| json!({"action": "feedback.submit", "turn_id": "t", "rating": "up", "comment": comment});
+        assert_eq!(code(&feedback(character.repeat(COMMENT_CHARS_MAX))), None);
+        assert_eq!(code(&feedback(character.repeat(COMMENT_CHARS_MAX + 1))), Some(ErrorCode::PayloadTooLarge));
+    }
+}
+
+#[test]
+fn a_frame_has_a_size() {
+    let of_bytes = |bytes: usize| {
+        let bare = json!({"action": "ping", "x": ""}).to_string();
+        bare.replace("\"x\":\"\"", &format!("\"x\":\"{}\"", "y".repeat(bytes - bare.len())))
+    };
+    assert_eq!(of_bytes(CLIENT_FRAME_BYTES_MAX).len(), CLIENT_FRAME_BYTES_MAX);
+    assert_eq!(parse(&of_bytes(CLIENT_FRAME_BYTES_MAX)), Ok(ClientFrame::Ping {}));
+    let too_large = parse(&of_bytes(CLIENT_FRAME_BYTES_MAX + 1)).unwrap_err();
+    assert_eq!(too_large.code, ErrorCode::PayloadTooLarge);
+}
+
+#[test]
+fn numbers_have_limits() {
+    let list = |limit: u32| json!({"action": "history.list", "conversation_id": "c", "limit": limit});
+    assert_eq!(code(&list(1)), None);
+    assert_eq!(code(&list(HISTORY_PAGE_TURNS_MAX)), None);
+    assert_eq!(code(&list(0)), Some(ErrorCode::InvalidFrame));
+    assert_eq!(code(&list(HISTORY_PAGE_TURNS_MAX + 1)), Some(ErrorCode::InvalidFrame));
+    let resume =
+        |after_seq: i64| json!({"action": "stream.resume", "turn_id": "t", "epoch": 0, "after_seq": after_seq});
+    assert_eq!(code(&resume(-1)), None);
+    assert_eq!(code(&resume(-2)), Some(ErrorCode::InvalidFrame));
+}
+
+#[test]
+fn what_is_no_frame_is_refused() {
+    let invalid = Some(ErrorCode::InvalidFrame);
+    for body in [json!(null), json!([]), json!("ping"), json!({}), json!({"action": 1}), json!({"action": null})] {
+        assert_eq!(code(&body), invalid, "{body}");
+    }
+    for (text, expected) in [("", invalid), (" \u{3000}\n", invalid), ("x", None)] {
+        assert_eq!(code(&message(text)), expected, "{text:?}");
+    }
+    for (field, value) in [
+        ("client_message_id", json!("1")),
+        ("client_message_id", json!(null)),
+        ("text", json!(1)),
+        ("locale", json!("fr")),
+        ("conversation_id", json!("a b")),
+        ("context", json!({"product_id": ""})),
+    ] {
+        let mut body = message("x");
+        body[field] = value;
+        assert_eq!(code(&body), invalid, "{body}");
+    }
+    assert_eq!(parse("{\"action\":\"ping\"").unwrap_err().code, ErrorCode::InvalidFrame);
+    assert_eq!(parse("").unwrap_err().code, ErrorCode::InvalidFrame);
+}
+
+#[test]
+fn an_action_of_another_version_is_unknown() {
+    for action in ["message.cancel", "PING", "ping ", "$connect"] {
+        let refusal = parse(&json!({"action": action}).to_string()).unwrap_err();
+        assert_eq!((refusal.code, refusal.action.as_deref()), (ErrorCode::UnknownAction, Some(action)));
+    }
+    for chars in [ID_BYTES_MAX, ID_BYTES_MAX + 1] {
+        let refusal = parse(&json!({"action": "本".repeat(chars)}).to_string()).unwrap_err();
+        assert_eq!(refusal.action, Some("本".repeat(ID_BYTES_MAX)), "the answer repeats only so much");
+    }
+}
+
+#[test]
+fn a_refusal_names_what_it_refuses() {
+    let mut body = message(&"x".repeat(TEXT_CHARS_MAX + 1));
+    body["locale"] = json!("en");
+    let refusal = Refusal {
+        code: ErrorCode::PayloadTooLarge,
+        action: Some("message.send".to_owned()),
+        client_message_id: Some(samples::client_message_id(1)),
+        locale: Some(Locale::En),
+    };
+    assert_eq!(parse(&body.to_string()), Err(refusal.clone()));
+    body["text"] = json!(7);
+    assert_eq!(parse(&body.to_string()), Err(Refusal { code: ErrorCode::InvalidFrame, ..refusal.clone() }));
+    body["action"] = json!("message.cancel");
+    let action = Some("message.cancel".to_owned());
+    let unknown = Refusal { code: ErrorCode::UnknownAction, action, ..refusal };
+    assert_eq!(parse(&body.to_string()), Err(unknown));
+}
+
+#[test]
+fn the_language_of_an_answer_is_asked_for_or_seen() {
+    let spoken = |body: &Value| parse(&body.to_string()).unwrap().locale();
+    assert_eq!(spoken(&message("海賊")), Some(Locale::Ja));
+    assert_eq!(spoken(&message("ｶﾀｶﾅ")), Some(Locale::Ja));
+    assert_eq!(spoken(&message("Pirates")), Some(Locale::En));
+    let mut asked = message("Pirates");
+    asked["locale"] = json!("ja");
+    assert_eq!(spoken(&asked), Some(Locale::Ja));
+    assert_eq!(spoken(&json!({"action": "ping"})), None);
+}
+
+#[test]
+fn a_server_frame_has_a_size() {
+    let delta = |text: String| ServerFrame::new(START_MS, ServerEvent::TextDelta(TextDelta { text, from_seq: None }));
+    let bare = delta(String::new()).encode().unwrap().len();
+    let full = delta("x".repeat(SERVER_FRAME_BYTES_MAX - bare));
+    assert_eq!(full.encode().map(|frame| frame.len()), Some(SERVER_FRAME_BYTES_MAX));
+    assert_eq!(delta("x".repeat(SERVER_FRAME_BYTES_MAX - bare + 1)).encode(), None);
+    let control = delta("\u{1}".repeat((SERVER_FRAME_BYTES_MAX - bare) / 6 + 1));
+    assert_eq!(control.encode(), None, "bytes are counted as they travel");
+}
+
+/// Every value of a type that is written as one word.
+pub fn words<T: schemars::JsonSchema + serde::de::DeserializeOwned>() -> Vec<T> {
+    let schema = schemars::schema_for!(T).to_value();
+    let one_of = schema["oneOf"].as_array().expect("one of several words");
+    one_of.iter().map(|word| serde_json::from_value(word["const"].clone()).expect("a word")).collect()
+}
+
+#[test]
+fn every_word_to_a_shopper_is_said_in_both_languages() {
+    let mut texts: Vec<(&str, &str)> = Vec::new();
+    let codes: Vec<ErrorCode> = words();
+    assert_eq!(codes.len(), 12);
+    texts.extend(codes.iter().map(|code| (error_text(*code, Locale::Ja), error_text(*code, Locale::En))));
+    let dependencies: Vec<Dependency> = words();
+    texts.extend(dependencies.iter().map(|part| (degraded_text(*part, Locale::Ja), degraded_text(*part, Locale::En))));
+    for (ja, en) in &texts {
+        assert_eq!(Locale::of_text(ja), Locale::Ja, "{ja}");
+        assert_eq!(Locale::of_text(en), Locale::En, "{en}");
+        for text in [ja, en] {
+            assert!(text.ends_with(['。', '.']), "{text}");
+            assert!(!text.contains(['{', '}', '<', '>', '%', '_', '$']), "{text}");
+        }
+    }
+    let mut english: Vec<&str> = texts.iter().map(|(_, en)| *en).collect();
+    english.sort_unstable();
+    english.dedup();
+    assert_eq!(english.len(), texts.len(), "no two mean the same");
+}
