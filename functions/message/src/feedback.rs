@@ -6,7 +6,11 @@ use domain::protocol::{ErrorCode, Feedback, FeedbackAccepted, ServerEvent, Serve
 use crate::{Message, Origin, Refused};
 
 /// Keeps what the shopper thinks of one of their own answers; the last word counts.
-pub(crate) async fn submit<P: Ports>(message: &Message<P>, origin: &Origin, feedback: &Feedback) -> Result<(), Refused> {
+pub(crate) async fn submit<P: Ports>(
+    message: &Message<P>,
+    origin: &Origin,
+    feedback: &Feedback,
+) -> Result<(), Refused> {
     let turns = message.ports.turns();
     let turn = turns.turn(&feedback.turn_id).await?.ok_or(ErrorCode::NotFound)?;
     if turn.request.principal != origin.caller.principal {

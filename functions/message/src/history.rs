@@ -2,7 +2,8 @@
 
 use domain::limits::{ENVELOPE_BYTES_MAX, SERVER_FRAME_BYTES_MAX};
 use domain::ports::{Clock as _, Ports, TurnStore as _};
-use domain::protocol::{ErrorCode, HistoryList, HistoryPage, HistoryTurn, ServerEvent, ServerFrame, TurnState};
+use domain::protocol::{ErrorCode, HistoryList, HistoryPage, HistoryTurn, ServerEvent, ServerFrame};
+use domain::settle;
 use domain::turn::{Exchange, StoredTurn};
 use futures_util::future::try_join;
 
@@ -12,30 +13,37 @@ use crate::{Message, Origin, Refused};
 const TURNS_BYTES_MAX: usize = SERVER_FRAME_BYTES_MAX - ENVELOPE_BYTES_MAX;
 
 /// Sends a page of one of the caller's own conversations: the newest turns before the cursor that fit, oldest first. The
-/// newest page begins with the turn that goes on, if one does.
+/// newest page ends with the turn that holds the conversation, if one does.
 pub(crate) async fn list<P: Ports>(message: &Message<P>, origin: &Origin, list: &HistoryList) -> Result<(), Refused> {
     let ports = &message.ports;
     let turns = ports.turns();
     let id = &list.conversation_id;
-    // One more than asked for tells whether there is another page.
-    let (conversation, mut exchanges) =
-        try_join(turns.conversation(id, 0), turns.exchanges(id, list.before, list.turns_max() + 1)).await?;
-    let (conversation, _) = conversation.ok_or(ErrorCode::NotFound)?;
+    let (conversation, _) = turns.conversation(id, 0).await?.ok_or(ErrorCode::NotFound)?;
     if conversation.owner != origin.caller.principal {
         return Err(ErrorCode::NotFound.into());
     }
-    let going_on = match conversation.lock.filter(|_| list.before.is_none()) {
-        Some(lock) => turns.turn(&lock.turn_id).await?.filter(|turn| turn.state() == TurnState::Running),
-        None => None,
+    let holder = async {
+        match conversation.lock.filter(|_| list.before.is_none()) {
+            Some(lock) => turns.turn(&lock.turn_id).await,
+            None => Ok(None),
+        }
+    };
+    // Read after the lock: a turn that ends meanwhile is found as its holder, as an exchange or as both, never as neither.
+    // One more than asked for tells whether there is another page.
+    let (holder, mut exchanges) = try_join(holder, turns.exchanges(id, list.before, list.turns_max() + 1)).await?;
+    let holder = match holder {
+        Some(turn) if exchanges.iter().all(|exchange| exchange.turn_id != turn.request.turn_id) => {
+            Some(settle::complete_abandoned(ports, turn).await?)
+        }
+        Some(_) | None => None,
     };
     let ids: Vec<_> = exchanges.iter().map(|exchange| exchange.turn_id.clone()).collect();
     let mut cards = turns.cards(&ids).await?;
-    let newest_first = going_on.iter().map(|turn| (turn.request.number, running(turn))).chain(exchanges.drain(..).map(
-        |exchange| {
+    let newest_first =
+        holder.iter().map(|turn| (turn.request.number, held(turn))).chain(exchanges.drain(..).map(|exchange| {
             let cards = cards.remove(&exchange.turn_id).unwrap_or_default();
             (exchange.number, ended(exchange, cards))
-        },
-    ));
+        }));
     let page = page(newest_first, list.turns_max());
     let frame = ServerFrame::new(ports.clock().now_ms(), ServerEvent::HistoryPage(page)).in_conversation(id.clone());
     message.send(origin, &frame).await?;
@@ -53,14 +61,14 @@ fn ended(exchange: Exchange, cards: Vec<ServerEvent>) -> HistoryTurn {
     }
 }
 
-fn running(turn: &StoredTurn) -> HistoryTurn {
+fn held(turn: &StoredTurn) -> HistoryTurn {
     HistoryTurn {
         turn_id: turn.request.turn_id.clone(),
         asked_at: turn.request.asked_at,
         text: turn.request.text.clone(),
         answer: turn.journal.answer(),
         cards: turn.journal.cards(),
-        state: TurnState::Running,
+        state: turn.state(),
     }
 }
 

@@ -43,7 +43,11 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
 }
 
 /// Shows what a client lacks of one of its own turns, and what follows.
-pub(crate) async fn resume<P: Ports>(message: &Message<P>, origin: &Origin, resume: &StreamResume) -> Result<(), Refused> {
+pub(crate) async fn resume<P: Ports>(
+    message: &Message<P>,
+    origin: &Origin,
+    resume: &StreamResume,
+) -> Result<(), Refused> {
     let ports = &message.ports;
     let turn = ports.turns().turn(&resume.turn_id).await?.ok_or(ErrorCode::NotFound)?;
     if turn.request.principal != origin.caller.principal {

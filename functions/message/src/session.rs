@@ -13,7 +13,11 @@ use domain::settle;
 use crate::{Message, Origin, Refused};
 
 /// Opens the session: a guest gets a fresh resume token, a conversation that is named must be the caller's own.
-pub(crate) async fn start<P: Ports>(message: &Message<P>, origin: &Origin, start: &SessionStart) -> Result<(), Refused> {
+pub(crate) async fn start<P: Ports>(
+    message: &Message<P>,
+    origin: &Origin,
+    start: &SessionStart,
+) -> Result<(), Refused> {
     let ports = &message.ports;
     let caller = &origin.caller;
     if let Some(locale) = start.locale {
