@@ -74,14 +74,8 @@ impl<P: Ports> Message<P> {
             Ok(frame) => frame,
             Err(refusal) => return self.refuse(origin, refusal).await,
         };
-        let refusal = |code| Refusal {
-            code,
-            action: Some(frame.action().to_owned()),
-            client_message_id: frame.client_message_id(),
-            locale: frame.locale(),
-        };
         if origin.caller.expires_at <= self.ports.clock().now_ms() {
-            return self.refuse(origin, refusal(ErrorCode::SessionExpired)).await;
+            return self.refuse(origin, frame.refusal(ErrorCode::SessionExpired)).await;
         }
         let answered = match &frame {
             ClientFrame::SessionStart(start) => session::start(self, origin, start).await,
@@ -96,7 +90,7 @@ impl<P: Ports> Message<P> {
         };
         match answered {
             Ok(()) => {}
-            Err(Refused::Code(code)) => self.refuse(origin, refusal(code)).await,
+            Err(Refused::Code(code)) => self.refuse(origin, frame.refusal(code)).await,
             Err(Refused::Unavailable(error)) => {
                 tracing::error!(
                     action = frame.action(),
@@ -104,7 +98,7 @@ impl<P: Ports> Message<P> {
                     error = &error as &dyn std::error::Error,
                     "frame was not answered"
                 );
-                self.refuse(origin, refusal(ErrorCode::Unavailable)).await;
+                self.refuse(origin, frame.refusal(ErrorCode::Unavailable)).await;
             }
         }
     }
@@ -120,12 +114,15 @@ impl<P: Ports> Message<P> {
         }
     }
 
-    /// Tells a client why its frame is not answered, in the language of the frame, else of the connection, else of the
-    /// store.
+    /// Tells a client why its frame is not answered: in the language the frame asks for, else that of the connection, else
+    /// that of the frame's text, else the store's own.
     async fn refuse(&self, origin: &Origin, refusal: Refusal) {
         let locale = match refusal.locale {
             Some(locale) => locale,
-            None => self.ports.connections().locale(&origin.connection).await.ok().flatten().unwrap_or(Locale::Ja),
+            None => {
+                let kept = self.ports.connections().locale(&origin.connection).await.ok().flatten();
+                kept.or(refusal.text_locale).unwrap_or(Locale::Ja)
+            }
         };
         tracing::info!(code = ?refusal.code, "frame was refused");
         let frame = ServerFrame::new(self.ports.clock().now_ms(), error(refusal, locale));

@@ -200,24 +200,19 @@ impl ClientFrame {
         }
     }
 
-    /// The language the frame itself asks for or is written in.
-    pub fn locale(&self) -> Option<Locale> {
-        match self {
-            Self::SessionStart(start) => start.locale,
-            Self::MessageSend(message) => Some(message.answer_locale()),
-            Self::StreamResume(_) | Self::HistoryList(_) | Self::FeedbackSubmit(_) | Self::Ping {} => None,
-        }
-    }
-
-    /// The client's name for the message the frame carries.
-    pub fn client_message_id(&self) -> Option<ClientMessageId> {
-        match self {
-            Self::MessageSend(message) => Some(message.client_message_id),
-            Self::SessionStart(_)
-            | Self::StreamResume(_)
-            | Self::HistoryList(_)
-            | Self::FeedbackSubmit(_)
-            | Self::Ping {} => None,
+    /// The refusal of this frame.
+    pub fn refusal(&self, code: ErrorCode) -> Refusal {
+        let (locale, message) = match self {
+            Self::SessionStart(start) => (start.locale, None),
+            Self::MessageSend(message) => (message.locale, Some(message)),
+            Self::StreamResume(_) | Self::HistoryList(_) | Self::FeedbackSubmit(_) | Self::Ping {} => (None, None),
+        };
+        Refusal {
+            code,
+            action: Some(self.action().to_owned()),
+            client_message_id: message.map(|message| message.client_message_id),
+            locale,
+            text_locale: message.map(|message| Locale::of_text(&message.text)),
         }
     }
 }
@@ -233,6 +228,8 @@ pub struct Refusal {
     pub client_message_id: Option<ClientMessageId>,
     /// The language it asked for.
     pub locale: Option<Locale>,
+    /// The language its text is written in.
+    pub text_locale: Option<Locale>,
 }
 
 /// Reads a client frame.
@@ -241,13 +238,20 @@ pub struct Refusal {
 /// `payload_too_large` above 32 KB, 4,000 characters of text or 1,000 of comment; `unknown_action` for an action this
 /// server does not know; `invalid_frame` for everything else that is not a frame of the protocol.
 pub fn parse(body: &str) -> Result<ClientFrame, Refusal> {
-    let mut refusal = Refusal { code: ErrorCode::InvalidFrame, action: None, client_message_id: None, locale: None };
+    let mut refusal = Refusal {
+        code: ErrorCode::InvalidFrame,
+        action: None,
+        client_message_id: None,
+        locale: None,
+        text_locale: None,
+    };
     if body.len() > CLIENT_FRAME_BYTES_MAX {
         return Err(Refusal { code: ErrorCode::PayloadTooLarge, ..refusal });
     }
     let Ok(frame @ Value::Object(_)) = serde_json::from_str::<Value>(body) else { return Err(refusal) };
     refusal.client_message_id = field(&frame, "client_message_id");
     refusal.locale = field(&frame, "locale");
+    refusal.text_locale = frame.get("text").and_then(Value::as_str).map(Locale::of_text);
     let Some(action) = frame.get("action").and_then(Value::as_str) else { return Err(refusal) };
     refusal.action = Some(cut(action, ID_BYTES_MAX).to_owned());
     if !ClientFrame::ACTIONS.contains(&action) {
