@@ -279,6 +279,19 @@ fn check_pages(turns: &[Texts], limit: usize, last_goes_on: bool) {
     assert!(world.ports.sender.inner.sent().iter().all(|sent| sent.bytes <= SERVER_FRAME_BYTES_MAX));
 }
 
+#[test]
+fn a_turn_larger_than_a_frame_keeps_the_beginning_of_its_answer() {
+    let world = World::new();
+    let answer: String = (0..20_000).map(|number| format!("{number} ")).collect();
+    world.begin_turn(&asked(1, "question"));
+    world.journal(&asked(1, "question"), vec![card("one-1"), text(&answer), completed()], true);
+    world.conclude(&asked(1, "question"));
+    let (turns, _) = page(&world.shopper("aiko", "one"), list(json!({})));
+    let shown = turns[0]["answer"].as_str().unwrap();
+    assert!(answer.starts_with(shown) && turns[0]["cards"] == json!([]));
+    assert!(shown.len() > SERVER_FRAME_BYTES_MAX / 3, "{} bytes", shown.len());
+}
+
 /// No page is refused for its size: one byte more of a neighbour moves it to the next.
 #[test]
 fn pages_are_filled_to_the_brim() {
