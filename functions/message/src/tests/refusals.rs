@@ -30,7 +30,7 @@ fn world() -> World {
 }
 
 #[test]
-fn errors_are_in_the_language_of_the_frame_else_of_the_connection_else_japanese() {
+fn errors_are_in_the_language_asked_for_else_of_the_connection_else_of_the_text_else_japanese() {
     let send = |text: &str, locale: Option<&str>| {
         let mut frame = message(9, text);
         frame["conversation_id"] = json!("c-unknown");
@@ -50,16 +50,19 @@ fn errors_are_in_the_language_of_the_frame_else_of_the_connection_else_japanese(
         (send("A question", Some("ja")), en, Locale::Ja),
         (r#"{"action":"order.place","locale":"en"}"#.to_owned(), ja, Locale::En),
         (r#"{"action":"message.send","locale":"en"}"#.to_owned(), ja, Locale::En),
-        // Its text is written in one.
-        (send("A question", None), ja, Locale::En),
-        (send("質問です", None), en, Locale::Ja),
         // The connection has one.
+        (send("A question", None), ja, Locale::Ja),
+        (send("質問です", None), en, Locale::En),
         (start(""), en, Locale::En),
         (list.clone(), en, Locale::En),
         (list.clone(), ja, Locale::Ja),
         (r#"{"action":"order.place"}"#.to_owned(), en, Locale::En),
         (r#"{"action":"history.list","conversation_id":"c-unknown","locale":"fr"}"#.to_owned(), en, Locale::En),
         ("not JSON".to_owned(), en, Locale::En),
+        // The text is written in one.
+        (send("A question", None), None, Locale::En),
+        (send("質問です", None), None, Locale::Ja),
+        (send(&"A ".repeat(TEXT_CHARS_MAX), None), None, Locale::En),
         // Nobody said.
         (start(""), None, Locale::Ja),
         (list, None, Locale::Ja),
