@@ -4,7 +4,9 @@ use futures_util::join;
 
 use crate::ids::{Principal, SessionKey, TurnId};
 use crate::limits::{ADMISSION_ATTEMPTS_MAX, HISTORY_WINDOW_TURNS_MAX, LEASE_MS};
-use crate::ports::{Clock as _, Conversation, HeldLock, LockOutcome, LockRequest, Nonces as _, Ports, TurnStore as _, Unavailable};
+use crate::ports::{
+    Clock as _, Conversation, HeldLock, LockOutcome, LockRequest, Nonces as _, Ports, TurnStore as _, Unavailable,
+};
 use crate::protocol::{ErrorCode, MessageSend, TurnState};
 use crate::settle;
 use crate::turn::{Exchange, StoredTurn, TurnRequest, payload_hash};
@@ -41,10 +43,8 @@ pub async fn admit<P: Ports>(
     asked_at: u64,
 ) -> Result<Admission, Unavailable> {
     let turn_id = key.turn_id(principal, message.client_message_id);
-    let conversation_id = message
-        .conversation_id
-        .clone()
-        .unwrap_or_else(|| key.conversation_id(principal, message.client_message_id));
+    let conversation_id =
+        message.conversation_id.clone().unwrap_or_else(|| key.conversation_id(principal, message.client_message_id));
     let payload_hash = payload_hash(message);
     let attempt = ports.nonces().nonce();
 

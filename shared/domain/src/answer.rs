@@ -15,8 +15,8 @@ use crate::intent::{self, Intent};
 use crate::limits::{MODEL_SILENCE_MS, SETTLE_BUDGET_MS, TICK_MS, TURN_BUDGET_MS};
 use crate::outbox::Outbox;
 use crate::ports::{
-    Clock as _, ConnectionSender, JournalOutcome, JournalWrite, LanguageModel as _, ModelError, ModelEvent, Nonces as _, Ports,
-    RecordOutcome, TurnEnded, TurnEvents as _, TurnStore as _, Unavailable,
+    Clock as _, ConnectionSender, JournalOutcome, JournalWrite, LanguageModel as _, ModelError, ModelEvent,
+    Nonces as _, Ports, RecordOutcome, TurnStore as _, Unavailable,
 };
 use crate::prompt;
 use crate::protocol::{
@@ -334,17 +334,7 @@ impl<'p, P: Ports> Owner<'p, P> {
         self.outbox.push(self.encode(&last));
         self.serve_subscribers(&turn.journal, before);
         self.outbox.flush().await;
-        let ended = TurnEnded {
-            turn_id: request.turn_id.clone(),
-            conversation_id: request.conversation_id.clone(),
-            intent: self.intent,
-            state,
-            usage: self.usage,
-            ended_at: now,
-        };
-        if let Err(error) = ports.events().turn_ended(&ended).await {
-            log_failure("publishing the end of the turn", &error);
-        }
+        settle::publish(ports, &turn, self.intent).await;
         tracing::info!(
             turn_id = %request.turn_id,
             intent = ?self.intent,

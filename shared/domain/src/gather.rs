@@ -52,9 +52,10 @@ pub async fn gather<P: Ports>(
     let (on_page, found, recommendations, orders, articles, promotions, reviews) = join!(
         OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.product(id)))),
         in_time(clock, deadline, store.search(question, GROUNDING_PRODUCTS_MAX)),
-        OptionFuture::from(looks_around.then(|| {
-            in_time(clock, deadline, store.recommendations(principal.shopper(), PRODUCT_CARDS_MAX))
-        })),
+        OptionFuture::from(
+            looks_around
+                .then(|| { in_time(clock, deadline, store.recommendations(principal.shopper(), PRODUCT_CARDS_MAX)) })
+        ),
         OptionFuture::from(orders_of.map(|shopper| in_time(clock, deadline, store.orders(shopper)))),
         in_time(clock, deadline, store.articles(question, GROUNDING_ARTICLES_MAX)),
         in_time(clock, deadline, store.promotions()),
@@ -67,10 +68,12 @@ pub async fn gather<P: Ports>(
             gathered.degraded.push(dependency);
         }
     };
-    let on_page = on_page.and_then(|answer| answer.unwrap_or_else(|| {
-        missing(Dependency::Catalog);
-        None
-    }));
+    let on_page = on_page.and_then(|answer| {
+        answer.unwrap_or_else(|| {
+            missing(Dependency::Catalog);
+            None
+        })
+    });
     let mut found = found.unwrap_or_else(|| {
         missing(Dependency::Catalog);
         Vec::new()
@@ -139,7 +142,8 @@ impl Gathered {
             let message = degraded_text(*dependency, locale).to_owned();
             ServerEvent::Degraded(Degraded { dependency: *dependency, message })
         });
-        let orders = self.orders.iter().take(ORDER_CARDS_MAX).map(|order| ServerEvent::OrderCard(order_card(order, locale)));
+        let orders =
+            self.orders.iter().take(ORDER_CARDS_MAX).map(|order| ServerEvent::OrderCard(order_card(order, locale)));
         let products: Vec<ProductCard> = if intent.needs_orders() {
             Vec::new()
         } else if self.products.is_empty() {

@@ -73,7 +73,9 @@ id! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct ClientMessageId(#[cfg_attr(feature = "schema", schemars(with = "String", extend("format" = "uuid")))] pub Uuid);
+pub struct ClientMessageId(
+    #[cfg_attr(feature = "schema", schemars(with = "String", extend("format" = "uuid")))] pub Uuid,
+);
 
 impl fmt::Display for ClientMessageId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,7 +33,10 @@ pub enum Intent {
 const WORDS: [(Intent, &[&str]); 7] = [
     (Intent::Escalation, &["オペレーター", "担当者", "human agent", "talk to a person", "real person"]),
     (Intent::ReturnRequest, &["返品", "返金", "交換したい", "return", "refund"]),
-    (Intent::OrderTracking, &["注文", "配送状況", "届かない", "いつ届", "追跡", "my order", "track", "delivery status", "shipped"]),
+    (
+        Intent::OrderTracking,
+        &["注文", "配送状況", "届かない", "いつ届", "追跡", "my order", "track", "delivery status", "shipped"],
+    ),
     (Intent::Promotion, &["セール", "キャンペーン", "クーポン", "割引", "sale", "coupon", "discount", "promotion"]),
     (Intent::CheckoutHelp, &["支払", "決済", "payment", "checkout", "pay with"]),
     (Intent::Recommendation, &["おすすめ", "オススメ", "お薦め", "recommend", "suggest"]),

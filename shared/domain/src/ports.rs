@@ -115,8 +115,8 @@ pub trait TurnStore: Send + Sync {
     /// A turn, with what is durable of it.
     fn turn(&self, id: &TurnId) -> impl Future<Output = Result<Option<StoredTurn>, Unavailable>> + Send;
 
-    /// A conversation with its newest exchanges, at most `exchanges_max`, newest first; one of an earlier or the same
-    /// moment as the conversation's `turns`.
+    /// A conversation with its newest exchanges, at most `exchanges_max`, newest first. They are read at the same moment
+    /// as the conversation's `turns`, or later: none that was remembered by then is missing.
     fn conversation(
         &self,
         id: &ConversationId,
@@ -124,17 +124,19 @@ pub trait TurnStore: Send + Sync {
     ) -> impl Future<Output = Result<Option<(Conversation, Vec<Exchange>)>, Unavailable>> + Send;
 
     /// Locks a conversation for a turn, and makes the conversation with its first turn. Succeeds only if the conversation
-    /// has had exactly `number - 1` turns and its lock is free or held by the turn to be replaced.
+    /// is the owner's, has had exactly `number - 1` turns and its lock is free or held by the turn to be replaced; and
+    /// again for an attempt that had succeeded.
     fn lock(&self, request: &LockRequest) -> impl Future<Output = Result<LockOutcome, Unavailable>> + Send;
 
-    /// Stores what was asked, once.
+    /// Stores what was asked, once. The very same request is `Recorded` again: its number names the attempt.
     fn record(&self, request: &TurnRequest) -> impl Future<Output = Result<RecordOutcome, Unavailable>> + Send;
 
     /// Appends to a turn's journal and perhaps ends the turn. Fenced by the epoch.
     fn journal(&self, write: &JournalWrite) -> impl Future<Output = Result<JournalOutcome, Unavailable>> + Send;
 
-    /// Registers a connection that wants the turn's frames, at most [`SUBSCRIBERS_MAX`](crate::limits::SUBSCRIBERS_MAX);
-    /// answers the journal as of that moment. The owner learns of it by its next journal write.
+    /// Registers a connection that wants the turn's frames, once, and unless there are
+    /// [`SUBSCRIBERS_MAX`](crate::limits::SUBSCRIBERS_MAX) others; answers the journal as of that moment in any case. The
+    /// owner learns of it by its next journal write.
     fn subscribe(
         &self,
         id: &TurnId,
@@ -151,11 +153,7 @@ pub trait TurnStore: Send + Sync {
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Frees a conversation, if that turn holds it.
-    fn release(
-        &self,
-        id: &ConversationId,
-        turn: &TurnId,
-    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn release(&self, id: &ConversationId, turn: &TurnId) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Exchanges numbered below `before`, newest first, at most `exchanges_max`.
     fn exchanges(

@@ -1,9 +1,14 @@
 //! How a turn ends. In this order: the outcome is stored, the exchange becomes part of the conversation, the conversation
 //! is freed, the last frame is sent, the event is published. Whoever finds a turn between two steps does the rest.
 
-use crate::ports::{Clock as _, JournalOutcome, JournalWrite, Nonces as _, Ports, TurnStore as _, Unavailable};
-use crate::protocol::{ErrorCode, Locale, ServerEvent, TurnFailed, TurnPath, TurnStarted, TurnState, Usage, error_text};
-use crate::intent;
+use crate::intent::{self, Intent};
+use crate::ports::{
+    Clock as _, JournalOutcome, JournalWrite, Nonces as _, Ports, TurnEnded, TurnEvents as _, TurnStore as _,
+    Unavailable,
+};
+use crate::protocol::{
+    ErrorCode, Locale, ServerEvent, TurnFailed, TurnPath, TurnStarted, TurnState, Usage, error_text,
+};
 use crate::turn::{Outcome, StoredTurn, TurnLog};
 
 /// The end of a turn that could not be answered.
@@ -49,13 +54,14 @@ pub async fn complete_abandoned<P: Ports>(ports: &P, mut turn: StoredTurn) -> Re
     if turn.state() != TurnState::Running || turn.request.lease_until > now {
         return Ok(turn);
     }
+    let intent = intent::guess(&turn.request.text, false);
     let next_seq = u64::try_from(turn.journal.last_seq() + 1).unwrap_or_default();
     let mut log = TurnLog::continuing(turn.journal.epoch.max(1) + 1, next_seq);
     log.push(
         now,
         ServerEvent::TurnStarted(TurnStarted {
             client_message_id: turn.request.client_message_id,
-            intent: intent::guess(&turn.request.text, false),
+            intent,
             path: TurnPath::Llm,
             restarted: false,
             continues: next_seq > 0,
@@ -72,9 +78,30 @@ pub async fn complete_abandoned<P: Ports>(ports: &P, mut turn: StoredTurn) -> Re
         now,
     };
     tracing::warn!(turn_id = %turn.request.turn_id, "turn had lost its owner");
-    turn.journal = match ports.turns().journal(&write).await? {
-        JournalOutcome::Written(journal) | JournalOutcome::Fenced(journal) => journal,
-    };
+    match ports.turns().journal(&write).await? {
+        // Somebody else ended it meanwhile, and tells of it.
+        JournalOutcome::Fenced(journal) => turn.journal = journal,
+        JournalOutcome::Written(journal) => {
+            turn.journal = journal;
+            publish(ports, &turn, intent).await;
+        }
+    }
     conclude(ports, &turn).await?;
     Ok(turn)
+}
+
+/// Tells whoever listens that a turn has ended. What fails is logged: the turn stands without it.
+pub(crate) async fn publish<P: Ports>(ports: &P, turn: &StoredTurn, intent: Intent) {
+    let Some(outcome) = &turn.journal.outcome else { return };
+    let ended = TurnEnded {
+        turn_id: turn.request.turn_id.clone(),
+        conversation_id: turn.request.conversation_id.clone(),
+        intent,
+        state: outcome.state,
+        usage: outcome.usage,
+        ended_at: ports.clock().now_ms(),
+    };
+    if let Err(error) = ports.events().turn_ended(&ended).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the end of a turn was not published");
+    }
 }

@@ -127,9 +127,11 @@ impl TurnJournal {
 fn answer_text(frames: &[TurnFrame]) -> String {
     frames
         .iter()
-        .filter_map(|frame| {
-            if let ServerEvent::TextDelta(delta) = &frame.event { Some(delta.text.as_str()) } else { None }
-        })
+        .filter_map(
+            |frame| {
+                if let ServerEvent::TextDelta(delta) = &frame.event { Some(delta.text.as_str()) } else { None }
+            },
+        )
         .collect()
 }
 

@@ -5,14 +5,14 @@ mod server;
 mod texts;
 
 pub use client::{
-    ClientFrame, Feedback, HistoryList, Locale, MessageContext, MessageSend, Rating, Refusal, SessionStart, StreamResume,
-    parse,
+    ClientFrame, Feedback, HistoryList, Locale, MessageContext, MessageSend, Rating, Refusal, SessionStart,
+    StreamResume, parse,
 };
 pub use server::{
-    ActiveTurn, CancelledBy, Empty, ErrorCode, ErrorData, FeedbackAccepted, FollowUp, HistoryPage, HistoryTurn, Latency,
-    MessageAccepted, OrderCard, OrderCardItem, ProductCard, ServerEvent, ServerFrame, SessionLimits, SessionReady, Source,
-    StopReason, TextDelta, TurnCancelled, TurnCompleted, TurnFailed, TurnPath, TurnQueued, TurnStarted, TurnState, Usage,
-    Degraded, Dependency,
+    ActiveTurn, CancelledBy, Degraded, Dependency, Empty, ErrorCode, ErrorData, FeedbackAccepted, FollowUp,
+    HistoryPage, HistoryTurn, Latency, MessageAccepted, OrderCard, OrderCardItem, ProductCard, ServerEvent,
+    ServerFrame, SessionLimits, SessionReady, Source, StopReason, TextDelta, TurnCancelled, TurnCompleted, TurnFailed,
+    TurnPath, TurnQueued, TurnStarted, TurnState, Usage,
 };
 pub use texts::{degraded_text, error_text};
 

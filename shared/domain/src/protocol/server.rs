@@ -42,7 +42,9 @@ impl ErrorCode {
     /// Whether the same frame may succeed later.
     pub fn is_retryable(self) -> bool {
         match self {
-            Self::RateLimited | Self::ConversationBusy | Self::SessionExpired | Self::Unavailable | Self::Internal => true,
+            Self::RateLimited | Self::ConversationBusy | Self::SessionExpired | Self::Unavailable | Self::Internal => {
+                true
+            }
             Self::InvalidFrame
             | Self::PayloadTooLarge
             | Self::UnknownAction

@@ -6,16 +6,18 @@ use super::{Dependency, ErrorCode, Locale};
 pub fn error_text(code: ErrorCode, locale: Locale) -> &'static str {
     let (ja, en) = match code {
         ErrorCode::InvalidFrame => ("送信内容を読み取れませんでした。", "We could not read what was sent."),
-        ErrorCode::PayloadTooLarge => {
-            ("メッセージが長すぎます。4,000文字以内でお送りください。", "The message is too long. Please keep it to 4,000 characters.")
-        }
+        ErrorCode::PayloadTooLarge => (
+            "メッセージが長すぎます。4,000文字以内でお送りください。",
+            "The message is too long. Please keep it to 4,000 characters.",
+        ),
         ErrorCode::UnknownAction => ("この操作には対応していません。", "This action is not supported."),
         ErrorCode::RateLimited => {
             ("メッセージの間隔が短すぎます。少し待ってからお送りください。", "Too many messages. Please wait a moment.")
         }
-        ErrorCode::ConversationBusy => {
-            ("前のご質問にお答えしています。少しお待ちください。", "We are still answering your last question. Please wait a moment.")
-        }
+        ErrorCode::ConversationBusy => (
+            "前のご質問にお答えしています。少しお待ちください。",
+            "We are still answering your last question. Please wait a moment.",
+        ),
         ErrorCode::IdempotencyMismatch => {
             ("同じ番号で別のメッセージが送られました。", "A different message was already sent under this id.")
         }
@@ -25,9 +27,10 @@ pub fn error_text(code: ErrorCode, locale: Locale) -> &'static str {
         ErrorCode::SessionExpired => {
             ("セッションの有効期限が切れました。接続し直してください。", "Your session has expired. Please reconnect.")
         }
-        ErrorCode::Unavailable => {
-            ("ただいまお答えできません。しばらくしてからもう一度お試しください。", "We cannot answer right now. Please try again shortly.")
-        }
+        ErrorCode::Unavailable => (
+            "ただいまお答えできません。しばらくしてからもう一度お試しください。",
+            "We cannot answer right now. Please try again shortly.",
+        ),
         ErrorCode::Internal => {
             ("エラーが発生しました。もう一度お試しください。", "Something went wrong on our side. Please try again.")
         }
@@ -41,15 +44,14 @@ pub fn error_text(code: ErrorCode, locale: Locale) -> &'static str {
 /// What a shopper is told when a part of the store does not answer.
 pub fn degraded_text(dependency: Dependency, locale: Locale) -> &'static str {
     let (ja, en) = match dependency {
-        Dependency::Catalog => {
-            ("ただいま商品情報を確認できません。", "We cannot look up products right now.")
-        }
+        Dependency::Catalog => ("ただいま商品情報を確認できません。", "We cannot look up products right now."),
         Dependency::Recommendations => {
             ("ただいまおすすめを表示できません。", "We cannot show recommendations right now.")
         }
-        Dependency::Orders => {
-            ("ただいまご注文を確認できません。注文履歴のページをご覧ください。", "We cannot look up orders right now. Please see your order page.")
-        }
+        Dependency::Orders => (
+            "ただいまご注文を確認できません。注文履歴のページをご覧ください。",
+            "We cannot look up orders right now. Please see your order page.",
+        ),
         Dependency::Knowledge => {
             ("ただいまヘルプ記事を参照できません。", "We cannot consult the help articles right now.")
         }
