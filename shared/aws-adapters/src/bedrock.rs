@@ -2,6 +2,8 @@
 
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_bedrockruntime::operation::converse_stream::ConverseStreamError;
+use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 use aws_sdk_bedrockruntime::types::{
     ContentBlock, ConversationRole, ConverseStreamOutput, InferenceConfiguration, Message, StopReason as BedrockStop,
     SystemContentBlock,
@@ -46,9 +48,9 @@ impl LanguageModel for BedrockModel {
                 )
                 .send()
                 .await
-                .map_err(model_error)?;
+                .map_err(refused)?;
             let mut events = answer.stream;
-            while let Some(event) = events.recv().await.map_err(model_error)? {
+            while let Some(event) = events.recv().await.map_err(broken_off)? {
                 if let Some(event) = model_event(&event) {
                     yield event;
                 }
@@ -70,6 +72,10 @@ fn message(message: PromptMessage) -> Result<Message, ModelError> {
 }
 
 /// What an event of the stream says; block starts and stops say nothing.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the SDK's enum is open: a reason that is new to it ends an answer, too"
+)]
 fn model_event(event: &ConverseStreamOutput) -> Option<ModelEvent> {
     if let Ok(delta) = event.as_content_block_delta() {
         let text = delta.delta.as_ref()?.as_text().ok()?;
@@ -90,12 +96,8 @@ fn model_event(event: &ConverseStreamOutput) -> Option<ModelEvent> {
     }))
 }
 
-/// Bedrock's exceptions, whether they answer the request or break off the stream.
-fn model_error<E, R>(error: SdkError<E, R>) -> ModelError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
-{
+/// An exception that answers the request.
+fn refused(error: SdkError<ConverseStreamError>) -> ModelError {
     let code = error.code().map(str::to_owned);
     let source = DisplayErrorContext(error).to_string().into();
     match code.as_deref() {
@@ -107,4 +109,17 @@ where
         }
         _down => ModelError::Unavailable(source),
     }
+}
+
+/// An exception within the stream: told by its type, for it has no code there.
+fn broken_off<R>(error: SdkError<ConverseStreamOutputError, R>) -> ModelError
+where
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    let kind: fn(_) -> _ = match error.as_service_error() {
+        Some(exception) if exception.is_throttling_exception() => ModelError::Throttled,
+        Some(exception) if exception.is_validation_exception() => ModelError::Refused,
+        _down => ModelError::Unavailable,
+    };
+    kind(DisplayErrorContext(error).to_string().into())
 }

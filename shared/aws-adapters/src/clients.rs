@@ -66,7 +66,9 @@ pub fn bedrock_runtime(config: &SdkConfig) -> aws_sdk_bedrockruntime::Client {
 
 /// SNS: an attempt in 1 s, a call with its retries in 2 s.
 pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
-    let config =
-        aws_sdk_sns::config::Builder::from(config).timeout_config(timeouts(1_000, 2_000)).retry_config(retries()).build();
+    let config = aws_sdk_sns::config::Builder::from(config)
+        .timeout_config(timeouts(1_000, 2_000))
+        .retry_config(retries())
+        .build();
     aws_sdk_sns::Client::from_conf(config)
 }

@@ -112,7 +112,13 @@ impl AuthorizerConfiguration {
         let jwt_subject_claim = reader.required("JWT_SUBJECT_CLAIM");
         let jwks_url = reader.url("JWKS_URL");
         let key = reader.session_key();
-        reader.finish(key.map(|session_key| Self { jwt_issuer, jwt_audience, jwt_subject_claim, jwks_url, session_key }))
+        reader.finish(key.map(|session_key| Self {
+            jwt_issuer,
+            jwt_audience,
+            jwt_subject_claim,
+            jwks_url,
+            session_key,
+        }))
     }
 }
 
@@ -246,7 +252,10 @@ mod tests {
     }
 
     /// The names a configuration reads are those it declares (and `LOG_LEVEL`, which telemetry reads).
-    fn check_names<T>(declared: &[&str], read: impl Fn(&dyn Fn(&str) -> Option<String>) -> Result<T, ConfigurationError>) {
+    fn check_names<T>(
+        declared: &[&str],
+        read: impl Fn(&dyn Fn(&str) -> Option<String>) -> Result<T, ConfigurationError>,
+    ) {
         let names = RefCell::new(BTreeSet::from(["LOG_LEVEL".to_owned()]));
         let lookup = |name: &str| {
             names.borrow_mut().insert(name.to_owned());

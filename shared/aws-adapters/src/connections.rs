@@ -12,8 +12,8 @@ use domain::ports::{Clock, Connection, ConnectionStore, Registration, Unavailabl
 use domain::protocol::Locale;
 
 use crate::table::{
-    CONNECTION, CONNECTIONS, EXPIRES_AT, Item, connection_pk, expiry, json, json_of, number, number_of, principal_pk, text,
-    text_of, unavailable,
+    CONNECTION, CONNECTIONS, EXPIRES_AT, Item, connection_pk, expiry, json, json_of, number, number_of, principal_pk,
+    text, text_of, unavailable,
 };
 
 /// Connections in the table of [`DynamoDbTurns`](crate::DynamoDbTurns).

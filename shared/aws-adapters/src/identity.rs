@@ -140,7 +140,10 @@ impl<C: Clock> IdentityProvider for TokenVerifier<C> {
         let now = self.clock.now_ms();
         let expires_at = claims.get("exp").and_then(milliseconds).filter(|expires_at| now < *expires_at);
         let expires_at = expires_at.ok_or_else(|| invalid(Refused("it has expired")))?;
-        if claims.get("nbf").is_some_and(|not_before| milliseconds(not_before).is_none_or(|not_before| now < not_before)) {
+        if claims
+            .get("nbf")
+            .is_some_and(|not_before| milliseconds(not_before).is_none_or(|not_before| now < not_before))
+        {
             return Err(invalid(Refused("it is not valid yet")));
         }
         let subject = claims.get(&self.configuration.jwt_subject_claim).and_then(Value::as_str);

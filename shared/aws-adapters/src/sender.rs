@@ -23,8 +23,7 @@ impl ApiGatewaySender {
 
 impl ConnectionSender for ApiGatewaySender {
     async fn send(&self, connection: &ConnectionId, frame: String) -> Result<Delivery, Unavailable> {
-        let posted =
-            self.client.post_to_connection().connection_id(&connection.0).data(Blob::new(frame)).send().await;
+        let posted = self.client.post_to_connection().connection_id(&connection.0).data(Blob::new(frame)).send().await;
         match posted {
             Ok(_) => Ok(Delivery::Delivered),
             Err(error) => match error.as_service_error() {

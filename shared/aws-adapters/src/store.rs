@@ -80,7 +80,8 @@ impl StoreServices for HttpStore {
     }
 
     async fn product(&self, id: &ProductId) -> Result<Option<Product>, Unavailable> {
-        ask("look up a product", self.get(&self.configuration.catalog_url, &["catalog", "products", id.as_str()])?).await
+        ask("look up a product", self.get(&self.configuration.catalog_url, &["catalog", "products", id.as_str()])?)
+            .await
     }
 
     async fn recommendations(&self, shopper: Option<&str>, limit: usize) -> Result<Vec<Recommendation>, Unavailable> {

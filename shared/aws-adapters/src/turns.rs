@@ -20,8 +20,8 @@ use domain::protocol::{Rating, ServerEvent};
 use domain::turn::{Exchange, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
 
 use crate::table::{
-    CONVERSATION, EXPIRES_AT, FEEDBACK, Item, Malformed, REQUEST, RUN, conversation_pk, exchange_sk, expiry, is_expired,
-    json, json_of, number, number_of, text, text_of, turn_pk, unavailable,
+    CONVERSATION, EXPIRES_AT, FEEDBACK, Item, Malformed, REQUEST, RUN, conversation_pk, exchange_sk, expiry,
+    is_expired, json, json_of, number, number_of, text, text_of, turn_pk, unavailable,
 };
 
 /// Times a batch read is asked again for what DynamoDB left out.
@@ -112,8 +112,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             return Ok(None);
         }
         let conversation = conversation_of(conversation).map_err(unavailable(operation))?;
-        let exchanges =
-            exchanges.iter().map(exchange_of).collect::<Result<_, _>>().map_err(unavailable(operation))?;
+        let exchanges = exchanges.iter().map(exchange_of).collect::<Result<_, _>>().map_err(unavailable(operation))?;
         Ok(Some((conversation, exchanges)))
     }
 
@@ -141,11 +140,13 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
                 .expression_attribute_values(":now", number(request.now / 1_000)),
             turns => {
                 let update = update.expression_attribute_values(":turns", number(turns - 1));
-                let as_read = "principal = :principal AND turn_count = :turns";
+                let is_next = "principal = :principal AND turn_count = :turns";
                 match &request.replaces {
-                    None => update.condition_expression(format!("{as_read} AND attribute_not_exists(lock_turn)")),
+                    None => update.condition_expression(format!("{is_next} AND attribute_not_exists(lock_turn)")),
                     Some(held) => update
-                        .condition_expression(format!("{as_read} AND lock_turn = :held"))
+                        .condition_expression(format!(
+                            "{is_next} AND (attribute_not_exists(lock_turn) OR lock_turn = :held)"
+                        ))
                         .expression_attribute_values(":held", text(held.as_str())),
                 }
             }
@@ -153,7 +154,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
         match update.send().await {
             Ok(_) => Ok(LockOutcome::Locked),
             Err(error) => {
-                let item = item_that_failed(error).map_err(unavailable("lock conversation"))?;
+                let item = item_that_failed("lock conversation", error)?;
                 let ours = text_of(&item, "lock_attempt").is_ok_and(|attempt| attempt == request.attempt);
                 Ok(if ours { LockOutcome::Locked } else { LockOutcome::Changed })
             }
@@ -232,7 +233,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
                 Ok(JournalOutcome::Written(journal_of(&item).map_err(unavailable(operation))?))
             }
             Err(error) => {
-                let item = item_that_failed(error).map_err(unavailable(operation))?;
+                let item = item_that_failed(operation, error)?;
                 let journal = journal_of(&item).map_err(unavailable(operation))?;
                 let ours = journal.epoch == write.epoch
                     && text_of(&item, "writer").is_ok_and(|writer| writer == write.writer)
@@ -242,12 +243,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
         }
     }
 
-    async fn subscribe(
-        &self,
-        id: &TurnId,
-        connection: &ConnectionId,
-        now: u64,
-    ) -> Result<TurnJournal, Unavailable> {
+    async fn subscribe(&self, id: &TurnId, connection: &ConnectionId, now: u64) -> Result<TurnJournal, Unavailable> {
         let operation = "subscribe to turn";
         let update = self
             .client
@@ -269,7 +265,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .await;
         let item = match update {
             Ok(answer) => answer.attributes.unwrap_or_default(),
-            Err(error) => item_that_failed(error).map_err(unavailable(operation))?,
+            Err(error) => item_that_failed(operation, error)?,
         };
         journal_of(&item).map_err(unavailable(operation))
     }
@@ -307,7 +303,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .await;
         match update {
             Ok(_) => Ok(()),
-            Err(error) => item_that_failed(error).map(drop).map_err(unavailable("release conversation")),
+            Err(error) => item_that_failed("release conversation", error).map(drop),
         }
     }
 
@@ -384,10 +380,12 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
 }
 
 /// The item on which an update's condition failed, empty if there is none; any other error stays one.
-fn item_that_failed(error: SdkError<UpdateItemError>) -> Result<Item, SdkError<UpdateItemError>> {
+fn item_that_failed(operation: &'static str, error: SdkError<UpdateItemError>) -> Result<Item, Unavailable> {
     match error.as_service_error() {
-        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item().cloned().unwrap_or_default()),
-        _other => Err(error),
+        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+            Ok(failed.item().cloned().unwrap_or_default())
+        }
+        _other => Err(unavailable(operation)(error)),
     }
 }
 
@@ -437,11 +435,7 @@ fn conversation_of(item: &Item) -> Result<Conversation, Malformed> {
             lease_until: number_of(item, "lock_until")?,
         }),
     };
-    Ok(Conversation {
-        owner: id_of(item, "principal", Principal::parse)?,
-        turns: number_of(item, "turn_count")?,
-        lock,
-    })
+    Ok(Conversation { owner: id_of(item, "principal", Principal::parse)?, turns: number_of(item, "turn_count")?, lock })
 }
 
 fn exchange_of(item: &Item) -> Result<Exchange, Malformed> {
