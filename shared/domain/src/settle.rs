@@ -78,15 +78,21 @@ pub async fn complete_abandoned<P: Ports>(ports: &P, mut turn: StoredTurn) -> Re
         now,
     };
     tracing::warn!(turn_id = %turn.request.turn_id, "turn had lost its owner");
-    match ports.turns().journal(&write).await? {
-        // Somebody else ended it meanwhile, and tells of it.
-        JournalOutcome::Fenced(journal) => turn.journal = journal,
+    let ours = match ports.turns().journal(&write).await? {
         JournalOutcome::Written(journal) => {
             turn.journal = journal;
-            publish(ports, &turn, intent).await;
+            true
         }
-    }
+        // Somebody else ended it meanwhile, and tells of it.
+        JournalOutcome::Fenced(journal) => {
+            turn.journal = journal;
+            false
+        }
+    };
     conclude(ports, &turn).await?;
+    if ours {
+        publish(ports, &turn, intent).await;
+    }
     Ok(turn)
 }
 
