@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use domain::ports::{Clock, Identity, IdentityProvider, TokenError, Unavailable};
-use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm};
+use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -112,9 +112,13 @@ impl<C: Clock> TokenVerifier<C> {
             .keys
             .iter()
             .filter_map(|jwk| {
-                let algorithm = match jwk.common.key_algorithm {
-                    Some(KeyAlgorithm::RS256) => Algorithm::RS256,
-                    Some(KeyAlgorithm::ES256) => Algorithm::ES256,
+                if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
+                    return None;
+                }
+                // Some issuers leave `alg` out (it is optional in RFC 7517, 4.4): then the kind of key tells it.
+                let algorithm = match (jwk.common.key_algorithm, &jwk.algorithm) {
+                    (Some(KeyAlgorithm::RS256), _) | (None, AlgorithmParameters::RSA(_)) => Algorithm::RS256,
+                    (Some(KeyAlgorithm::ES256), _) | (None, AlgorithmParameters::EllipticCurve(_)) => Algorithm::ES256,
                     _not_taken => return None,
                 };
                 Some((jwk.common.key_id.clone()?, (DecodingKey::from_jwk(jwk).ok()?, algorithm)))

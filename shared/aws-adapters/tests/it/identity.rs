@@ -340,6 +340,25 @@ async fn keys_that_do_not_sign_tokens_are_left_out_and_spoil_nothing() {
 }
 
 #[tokio::test]
+async fn a_key_without_an_algorithm_has_that_of_its_kind() {
+    let world = World::new().await;
+    let without_algorithm = |mut key: Value, usage: &str| {
+        key.as_object_mut().unwrap().remove("alg").unwrap();
+        key["use"] = usage.into();
+        key
+    };
+    world.publish(&[
+        without_algorithm(jwk("rsa-1", &RSA.private, Algorithm::RS256), "sig"),
+        without_algorithm(jwk("ec-1", &EC, Algorithm::ES256), "sig"),
+        without_algorithm(jwk("encrypts", &OTHER_RSA.private, Algorithm::RS256), "enc"),
+    ]);
+    world.admitted(&rsa_token(&claims())).await;
+    world.admitted(&token("ec-1", Algorithm::ES256, &EC, &claims())).await;
+    world.refused(&token("rsa-1", Algorithm::RS512, &RSA.private, &claims())).await;
+    world.refused(&token("encrypts", Algorithm::RS256, &OTHER_RSA.private, &claims())).await;
+}
+
+#[tokio::test]
 async fn an_unknown_key_is_asked_for_once_in_a_while() {
     let world = World::new().await;
     let unknown = token("rsa-2", Algorithm::RS256, &OTHER_RSA.private, &claims());
