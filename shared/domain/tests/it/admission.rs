@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use futures_util::join;
 use testkit::{Fault, InMemory, Step, samples};
 
-use crate::world::{self, Told, send, the_turn, types};
+use crate::world::{self, Told, send, the_turn};
 
 fn say(ports: &InMemory, who: &str, sent: &MessageSend) -> Told {
     world::say(ports, who, sent, "a").expect("no crash was planned")
@@ -122,21 +122,21 @@ fn the_same_message_twice_at_once_is_one_turn() {
     }
 }
 
-/// A world in which the owner of aiko's second message died after its first journal write.
-fn abandoned() -> (InMemory, MessageSend) {
+/// A world in which the owner of aiko's second message died after its first call of this name.
+fn abandoned_after(effect: &str) -> (InMemory, MessageSend) {
     let rehearsal = InMemory::new();
     let script = || Step::answer(["One ", "two ", "three."], 600);
     let second = opened(&rehearsal);
     rehearsal.faults.restart();
     rehearsal.model.follow(script());
     say(&rehearsal, "aiko", &second);
-    let tick = rehearsal.faults.effects().iter().position(|effect| effect.name == "turns.journal").unwrap();
+    let last = rehearsal.faults.effects().iter().position(|found| found.name == effect).unwrap();
 
     let ports = InMemory::new();
     let second = opened(&ports);
     ports.faults.restart();
     ports.model.follow(script());
-    ports.faults.plan(tick, Fault::CrashAfter);
+    ports.faults.plan(last, Fault::CrashAfter);
     assert_eq!(world::say(&ports, "aiko", &second, "a"), None);
     ports.faults.restart();
     (ports, second)
@@ -144,7 +144,7 @@ fn abandoned() -> (InMemory, MessageSend) {
 
 #[test]
 fn a_turn_that_lost_its_owner_keeps_the_conversation_until_its_lease_ends() {
-    let (ports, second) = abandoned();
+    let (ports, second) = abandoned_after("turns.journal");
     let third = MessageSend { client_message_id: samples::client_message_id(3), ..second.clone() };
     let turns = ports.turns.inner.all_turns();
     let lost = turns.iter().find(|turn| turn.state() == TurnState::Running).unwrap();
@@ -164,13 +164,18 @@ fn a_turn_that_lost_its_owner_keeps_the_conversation_until_its_lease_ends() {
 
 #[test]
 fn a_resend_ends_a_turn_that_lost_its_owner() {
-    let (ports, second) = abandoned();
-    ports.clock.advance(LEASE_MS);
-    assert_eq!(say(&ports, "aiko", &second), Told::Frames);
-    let all = ports.sender.inner.frames(&samples::connection("a"));
-    assert_eq!(types(&all).last(), Some(&"turn.failed"));
-    assert_eq!(all.last().unwrap()["epoch"], 2);
-    assert_eq!(ports.model.asked().len(), 2, "nothing is answered twice");
+    for (died_after, continues) in [("turns.record", false), ("turns.journal", true)] {
+        let (ports, second) = abandoned_after(died_after);
+        ports.clock.advance(LEASE_MS);
+        let asked = ports.model.asked().len();
+        assert_eq!(world::say(&ports, "aiko", &second, "b"), Some(Told::Frames));
+        let frames = ports.sender.inner.frames(&samples::connection("b"));
+        let started = frames.iter().rfind(|frame| frame["type"] == "turn.started").unwrap();
+        assert_eq!((&started["epoch"], &started["data"]["continues"]), (&2.into(), &continues.into()));
+        let last = frames.last().unwrap();
+        assert_eq!((&last["type"], &last["epoch"]), (&"turn.failed".into(), &2.into()));
+        assert_eq!(ports.model.asked().len(), asked, "nothing is answered twice");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Answering: what is sent, stored and asked, in which order and when.
 
-use domain::limits::{COALESCING_WINDOW_MS, MODEL_SILENCE_MS, SERVER_FRAME_BYTES_MAX, TICK_MS, TURN_BUDGET_MS};
+use domain::limits::{
+    COALESCING_WINDOW_MS, LEASE_MS, MODEL_SILENCE_MS, SERVER_FRAME_BYTES_MAX, TICK_MS, TURN_BUDGET_MS,
+};
 use domain::ports::{Clock as _, TurnStore as _};
 use domain::protocol::{ErrorCode, ServerEvent, StopReason, TurnFailed, TurnState, Usage};
 use futures_util::join;
@@ -147,6 +149,14 @@ fn slow_callbacks_widen_the_window() {
     ask(&ports);
     let deltas = frames(&ports, "a").iter().filter(|frame| frame["type"] == "text.delta").count();
     assert!(deltas <= 9, "{deltas} frames");
+    let begun: Vec<u64> = ports
+        .faults
+        .effects()
+        .into_iter()
+        .filter(|effect| effect.name == "sender.send")
+        .map(|effect| effect.at_ms)
+        .collect();
+    assert!(begun.windows(2).all(|pair| pair[1] - pair[0] >= 500), "one frame at a time, or they overtake: {begun:?}");
     assert_eq!(read(&frames(&ports, "a")), stored(&ports));
 }
 
@@ -312,6 +322,56 @@ fn the_end_is_told_to_followers_after_it_is_stored_even_when_a_tick_was_not_ackn
 }
 
 #[test]
+fn whoever_joins_at_any_effect_ends_with_the_same() {
+    let script = || Step::answer(["One ", "two ", "three ", "four."], 400);
+    let rehearsal = world();
+    rehearsal.model.follow(script());
+    ask(&rehearsal);
+    for effect in 1..=names(&rehearsal).len() {
+        let ports = world();
+        ports.model.follow(script());
+        let sent = samples::message(1, "A pirate story?");
+        let aiko = samples::shopper("aiko");
+        let (first, second) = (samples::connection("a"), samples::connection("b"));
+        let follower = async {
+            ports.faults.reached(effect).await;
+            send_until_taken(&ports, &aiko, &sent, &second).await;
+        };
+        ports.run(async { join!(send(&ports, &aiko, &sent, &first), follower) });
+        assert_eq!(stored(&ports).text, "One two three four.");
+        assert_eq!(read(&frames(&ports, "a")), stored(&ports), "effect {effect}");
+        assert_eq!(read(&frames(&ports, "b")), stored(&ports), "effect {effect}");
+    }
+}
+
+#[test]
+fn an_owner_that_overslept_its_lease_writes_and_says_nothing_more() {
+    let ports = world();
+    ports.model.follow(Step::answer(["One ", "two ", "three ", "four."], 600));
+    let sent = samples::message(1, "A pirate story?");
+    let aiko = samples::shopper("aiko");
+    let (first, second) = (samples::connection("a"), samples::connection("b"));
+    let oversleeps = async {
+        ports.clock.sleep_until(START_MS + 1_500).await;
+        ports.clock.advance(LEASE_MS);
+        let told = send(&ports, &aiko, &sent, &second).await;
+        (told, ports.sender.inner.frames(&first).len())
+    };
+    let (told, (taken_over, said_before)) =
+        ports.run(async { join!(send(&ports, &aiko, &sent, &first), oversleeps) }).unwrap();
+    assert_eq!((told, taken_over), (Told::Frames, Told::Frames));
+    let turn = the_turn(&ports);
+    assert_eq!((turn.state(), turn.journal.epoch), (TurnState::Failed, 2));
+    let late = &frames(&ports, "a")[said_before..];
+    let by_the_owner = late.iter().filter(|frame| is_terminal(frame) && frame["epoch"] == 1).count();
+    assert_eq!(by_the_owner, 0, "{:?}", types(late));
+    assert_eq!(read(&frames(&ports, "a")), stored(&ports));
+    assert_eq!(read(&frames(&ports, "b")), stored(&ports));
+    let states: Vec<_> = ports.events.inner.all().iter().map(|event| event.state).collect();
+    assert_eq!(states, [TurnState::Failed], "who ended the turn publishes, who was fenced does not");
+}
+
+#[test]
 fn an_ended_turn_is_shown_again_as_it_was() {
     let ports = world();
     ports.model.follow(Step::answer(["One ", "two ", "three."], 700));
@@ -359,7 +419,7 @@ proptest! {
             let (ports, sent, aiko, answered) = (&ports, &sent, &aiko, &answered);
             async move {
                 while ports.faults.effects().len() < *at && !answered.get() {
-                    ports.clock.sleep_until(ports.clock.now_ms() + 1).await;
+                    ports.clock.sleep_until(ports.clock.now_ms() + 3).await;
                 }
                 send_until_taken(ports, aiko, sent, &samples::connection(&format!("b{name}"))).await;
             }
@@ -372,6 +432,48 @@ proptest! {
             prop_assert_eq!(read(&frames(&ports, &format!("b{name}"))), stored.clone());
         }
         prop_assert_eq!(ports.model.asked().len(), 1);
+    }
+
+    /// Also when calls fail meanwhile: nobody is told what is not stored, and a resume brings whatever got lost.
+    #[test]
+    fn whoever_joins_agrees_with_what_is_stored_whatever_fails(
+        script in script(),
+        joins_at in prop::collection::vec(0..40_usize, 1..3),
+        faults in prop::collection::vec((0..60_usize, any::<bool>()), 1..6),
+        store_ms in 0..300_u64,
+    ) {
+        let ports = world();
+        ports.model.follow(script);
+        ports.turns.set_round_trip_ms(store_ms);
+        for (effect, happens) in faults {
+            ports.faults.plan(effect, if happens { Fault::FailAfter } else { Fault::FailBefore });
+        }
+        let sent = samples::message(1, "A pirate story?");
+        let aiko = samples::shopper("aiko");
+        let first = samples::connection("a");
+        let owner = send(&ports, &aiko, &sent, &first);
+        let joining = futures_util::future::join_all(joins_at.iter().enumerate().map(|(name, at)| {
+            let (ports, sent, aiko) = (&ports, &sent, &aiko);
+            async move {
+                while ports.faults.effects().len() < *at && ports.clock.now_ms() < START_MS + LEASE_MS {
+                    ports.clock.sleep_until(ports.clock.now_ms() + 3).await;
+                }
+                send_until_taken(ports, aiko, sent, &samples::connection(&format!("b{name}"))).await;
+            }
+        }));
+        ports.run(async { join!(owner, joining) });
+        ports.faults.restart();
+        ports.clock.advance(LEASE_MS);
+        let names: Vec<String> = (0..joins_at.len()).map(|name| format!("b{name}")).chain(["a".to_owned()]).collect();
+        for name in names {
+            let live = read(&frames(&ports, &name));
+            ports.run(resume(&ports, &the_turn(&ports).request, &samples::connection(&name), 0, -1));
+            let stored = stored(&ports);
+            prop_assert!(stored.end.is_some());
+            prop_assert!(live.end.is_none() || live == stored);
+            prop_assert_eq!(read(&frames(&ports, &name)), stored);
+        }
+        prop_assert_eq!(the_turn(&ports).journal.frames.iter().filter(|frame| frame.event.ends_turn().is_some()).count(), 1);
     }
 
     /// I4: a client that drops after any frame and resumes at any moment ends with what was stored.
@@ -396,7 +498,7 @@ proptest! {
         };
         let comes_back = async {
             while ports.sender.inner.frames(&first).len() < drops_after && !answered.get() {
-                ports.clock.sleep_until(ports.clock.now_ms() + 1).await;
+                ports.clock.sleep_until(ports.clock.now_ms() + 3).await;
             }
             ports.clock.sleep_until(ports.clock.now_ms() + away_ms).await;
             let held = ports.sender.inner.frames(&first);

@@ -208,16 +208,20 @@ fn an_action_of_another_version_is_unknown() {
 
 #[test]
 fn a_refusal_names_what_it_refuses() {
-    let mut body = message(&"x".repeat(TEXT_CHARS_MAX + 1));
+    let mut body = message(&"海".repeat(TEXT_CHARS_MAX + 1));
     body["locale"] = json!("en");
     let refusal = Refusal {
         code: ErrorCode::PayloadTooLarge,
         action: Some("message.send".to_owned()),
         client_message_id: Some(samples::client_message_id(1)),
         locale: Some(Locale::En),
+        text_locale: Some(Locale::Ja),
     };
     assert_eq!(parse(&body.to_string()), Err(refusal.clone()));
+    body["text"] = json!("海賊");
+    assert_eq!(parse(&body.to_string()).unwrap().refusal(ErrorCode::PayloadTooLarge), refusal, "also when it is ours");
     body["text"] = json!(7);
+    let refusal = Refusal { text_locale: None, ..refusal };
     assert_eq!(parse(&body.to_string()), Err(Refusal { code: ErrorCode::InvalidFrame, ..refusal.clone() }));
     body["action"] = json!("message.cancel");
     let action = Some("message.cancel".to_owned());
@@ -227,14 +231,14 @@ fn a_refusal_names_what_it_refuses() {
 
 #[test]
 fn the_language_of_an_answer_is_asked_for_or_seen() {
-    let spoken = |body: &Value| parse(&body.to_string()).unwrap().locale();
-    assert_eq!(spoken(&message("海賊")), Some(Locale::Ja));
-    assert_eq!(spoken(&message("ｶﾀｶﾅ")), Some(Locale::Ja));
-    assert_eq!(spoken(&message("Pirates")), Some(Locale::En));
-    let mut asked = message("Pirates");
-    asked["locale"] = json!("ja");
-    assert_eq!(spoken(&asked), Some(Locale::Ja));
-    assert_eq!(spoken(&json!({"action": "ping"})), None);
+    let answered_in = |text: &str, locale| MessageSend { locale, ..samples::message(1, text) }.answer_locale();
+    for (text, locale) in
+        [("海賊", Locale::Ja), ("ｶﾀｶﾅ", Locale::Ja), ("Pirates!", Locale::En), ("ONE PIECE の１巻", Locale::Ja)]
+    {
+        assert_eq!(answered_in(text, None), locale, "{text}");
+        assert_eq!(answered_in(text, Some(Locale::En)), Locale::En);
+        assert_eq!(answered_in(text, Some(Locale::Ja)), Locale::Ja);
+    }
 }
 
 #[test]
