@@ -6,8 +6,9 @@ use futures_util::join;
 use crate::ids::{Principal, ProductId};
 use crate::intent::Intent;
 use crate::limits::{
-    CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, GATHER_DEADLINE_MS, GROUNDING_ARTICLES_MAX, GROUNDING_PRODUCTS_MAX,
-    GROUNDING_REVIEWS_MAX, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX, SNIPPET_CHARS_MAX,
+    CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, GROUNDING_ARTICLES_MAX,
+    GROUNDING_PRODUCTS_MAX, GROUNDING_REVIEWS_MAX, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX, SERVER_FRAME_BYTES_MAX,
+    SNIPPET_CHARS_MAX,
 };
 use crate::ports::{Clock, Ports, StoreServices as _, Unavailable};
 use crate::prompt::cut;
@@ -161,8 +162,18 @@ impl Gathered {
                 snippet: Some(cut(article.body.in_locale(locale), SNIPPET_CHARS_MAX).to_owned()),
             })
         });
-        degraded.chain(orders).chain(products).chain(sources).collect()
+        degraded.chain(orders).chain(products).chain(sources).filter(fits_frame).collect()
     }
+}
+
+/// Whether a client can be sent this: a store may name a hundred authors.
+fn fits_frame(event: &ServerEvent) -> bool {
+    let bytes = serde_json::to_string(event).map_or(usize::MAX, |json| json.len());
+    let fits = bytes <= SERVER_FRAME_BYTES_MAX - ENVELOPE_BYTES_MAX;
+    if !fits {
+        tracing::warn!(bytes, "the store's data is too large for a frame and was left out");
+    }
+    fits
 }
 
 fn shown(text: &Bilingual, locale: Locale) -> String {

@@ -3,7 +3,10 @@
 use domain::gather::{Gathered, gather};
 use domain::ids::{Principal, ProductId};
 use domain::intent::{Intent, guess};
-use domain::limits::{CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, GATHER_DEADLINE_MS, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX};
+use domain::limits::{
+    CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX,
+    SERVER_FRAME_BYTES_MAX,
+};
 use domain::ports::Clock as _;
 use domain::protocol::{Dependency, Locale, ServerEvent};
 use testkit::{InMemory, START_MS, Service, StoreData, samples};
@@ -154,6 +157,20 @@ fn cards_follow_the_question() {
     let events = nothing_found.events(Intent::Recommendation, Locale::Ja);
     let ServerEvent::ProductCard(card) = &events[0] else { panic!("a product") };
     assert_eq!(card.reason.as_deref(), Some("Readers like you like it.（日本語）"));
+}
+
+#[test]
+fn a_card_too_large_for_a_frame_is_left_out() {
+    let shown_with = |url_bytes: usize| {
+        let mut product = samples::product("one-piece-1");
+        product.url = "u".repeat(url_bytes);
+        let gathered = Gathered { products: vec![product], ..Gathered::default() };
+        gathered.events(Intent::ProductDiscovery, Locale::En)
+    };
+    let room = SERVER_FRAME_BYTES_MAX - ENVELOPE_BYTES_MAX;
+    let rest = serde_json::to_string(&shown_with(0)).unwrap().len() - "[]".len();
+    assert_eq!(shown_with(room - rest).len(), 1);
+    assert_eq!(shown_with(room - rest + 1).len(), 0);
 }
 
 #[test]
