@@ -9,7 +9,7 @@ use aws_sdk_lambda::Client;
 use clap::Parser;
 use gateway::{AuthorizerConfig, Config, Gateway, IdentitySource, RouteSelectionExpression};
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
 
 /// API Gateway's WebSocket behaviour in front of any Lambda Invoke endpoint.
 #[derive(Debug, Parser)]
@@ -62,8 +62,8 @@ fn route(text: &str) -> Result<(String, String), String> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
     if !arguments.listen.ip().is_loopback() && !arguments.allow_remote {
         bail!("{} is reachable from other machines: give --allow-remote to listen on it", arguments.listen);
