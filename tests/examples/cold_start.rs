@@ -3,7 +3,12 @@
 //!
 //! `cargo run --release -p integration-tests --example cold_start`
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a measurement that cannot be made is given up")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a measurement that cannot be made is given up"
+)]
 
 mod release;
 
@@ -17,7 +22,6 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cargo_metadata::MetadataCommand;
 use flate2::{Compression, write::DeflateEncoder};
 
 /// Starts of each function; one more before them brings its file into memory.
@@ -31,10 +35,7 @@ const BUDGET: &str = "budget: 6 ms median, 5 MB packed";
 const BARE: &str = "bare_function";
 
 fn main() {
-    let functions = functions();
-    let mut targets = vec!["--bins"];
-    targets.extend(functions.iter().flat_map(|name| ["--package", name]));
-    let mut executables = release::build(&targets);
+    let mut executables = release::functions();
     executables.extend(release::build(&["--package", "integration-tests", "--example", BARE]));
 
     let (runtime_api, asked) = runtime_api();
@@ -68,14 +69,6 @@ fn main() {
             megabytes(packed_bytes(&code)),
         );
     }
-}
-
-/// The packages below `functions/`.
-fn functions() -> Vec<String> {
-    let workspace = MetadataCommand::new().current_dir(release::repository()).no_deps().exec().unwrap();
-    let folder = workspace.workspace_root.join("functions");
-    let packages = workspace.packages.into_iter();
-    packages.filter(|package| package.manifest_path.starts_with(&folder)).map(|package| package.name.to_string()).collect()
 }
 
 /// A request for work: when it came, its first line, and the connection it came on, which stays open while it is held.

@@ -4,12 +4,18 @@
 //!
 //! `cargo run --release -p integration-tests --example turn_cost`
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a measurement that cannot be made is given up")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a measurement that cannot be made is given up"
+)]
 
 mod release;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,6 +28,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::{Listener, ListenerExt as _};
 use domain::store::{ArticlePage, ProductPage, PromotionPage, RecommendationPage};
 use dynoxide::Database;
 use futures_util::Stream;
@@ -35,6 +42,8 @@ use uuid::Uuid;
 const QUESTION_BYTES: usize = 1_024;
 /// Of which the answer consists.
 const TOKENS: u32 = 300;
+/// From the model's being asked to its first token: longer than anything else takes.
+const FIRST_TOKEN: Duration = Duration::from_millis(300);
 /// From the first token to the last.
 const ANSWER: Duration = Duration::from_secs(4);
 /// Each DynamoDB request of a measured turn takes this longer: requests made side by side overlap without doubt.
@@ -64,9 +73,8 @@ enum Kind {
 /// What the function is given to do and what it has done.
 struct World {
     invocations: tokio::sync::Mutex<mpsc::Receiver<String>>,
-    /// When an invocation was handed over, when it was answered.
     handed_over: Mutex<Option<Instant>>,
-    answered: mpsc::Sender<()>,
+    answered: mpsc::Sender<Result<(), String>>,
     calls: Mutex<Vec<Call>>,
     first_token_at: Mutex<Option<Instant>>,
     pace: Mutex<Pace>,
@@ -77,14 +85,17 @@ struct World {
 #[derive(Clone, Copy)]
 struct Pace {
     dynamodb_latency: Duration,
+    first_token: Duration,
     tokens: u32,
     answer: Duration,
 }
 
-const MEASURED: Pace = Pace { dynamodb_latency: DYNAMODB_LATENCY, tokens: TOKENS, answer: ANSWER };
+const MEASURED: Pace =
+    Pace { dynamodb_latency: DYNAMODB_LATENCY, first_token: FIRST_TOKEN, tokens: TOKENS, answer: ANSWER };
 /// The same turn as fast as it goes.
-const FILLING: Pace = Pace { dynamodb_latency: Duration::ZERO, tokens: TOKENS, answer: Duration::ZERO };
-const SHORT: Pace = Pace { dynamodb_latency: Duration::ZERO, tokens: 1, answer: Duration::ZERO };
+const FILLING: Pace =
+    Pace { dynamodb_latency: Duration::ZERO, first_token: Duration::ZERO, tokens: TOKENS, answer: Duration::ZERO };
+const SHORT: Pace = Pace { tokens: 1, ..FILLING };
 
 impl World {
     fn note(&self, began: Instant, kind: Kind) {
@@ -97,7 +108,7 @@ struct Function {
     process: Child,
     world: Arc<World>,
     invoke: mpsc::Sender<String>,
-    answered: mpsc::Receiver<()>,
+    answered: mpsc::Receiver<Result<(), String>>,
 }
 
 /// What was measured of one turn.
@@ -111,7 +122,7 @@ struct Turn {
 
 #[tokio::main]
 async fn main() {
-    let executable = release::build(&["--package", "message", "--bin", "message"]).remove("message").unwrap();
+    let executable = release::functions().remove("message").unwrap();
     let mut function = start(&executable).await;
 
     // Connections are made and code is warm after a few turns.
@@ -166,7 +177,7 @@ async fn start(executable: &std::path::Path) -> Function {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url = format!("http://{address}");
-    tokio::spawn(axum::serve(listener, router(Arc::clone(&world))).into_future());
+    tokio::spawn(axum::serve(without_delay(listener), router(Arc::clone(&world))).into_future());
     let mut command = release::function(executable, address);
     for service in ["CATALOG", "RECOMMENDATIONS", "ORDERS", "PROMOTIONS", "REVIEWS", "KNOWLEDGE"] {
         command.env(format!("{service}_URL"), &url);
@@ -177,6 +188,11 @@ async fn start(executable: &std::path::Path) -> Function {
         .env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", &url)
         .stdin(Stdio::null());
     Function { process: command.spawn().unwrap(), world, invoke, answered }
+}
+
+/// Answers leave at once, not when the one before is acknowledged.
+fn without_delay(listener: TcpListener) -> impl Listener<Addr = SocketAddr> {
+    listener.tap_io(|connection| connection.set_nodelay(true).unwrap())
 }
 
 async fn create_table(world: &World) {
@@ -200,7 +216,7 @@ impl Function {
         world.calls.lock().unwrap().clear();
         let cpu = cpu_of(self.process.id());
         self.invoke.send(message_event(principal, conversation_id)).await.unwrap();
-        self.answered.recv().await.expect("the function answers");
+        self.answered.recv().await.expect("the program runs").expect("the function answers");
         let cpu = cpu_of(self.process.id()) - cpu;
 
         let calls = std::mem::take(&mut *world.calls.lock().unwrap());
@@ -227,7 +243,10 @@ fn cpu_of(process: u32) -> Duration {
     Duration::from_nanos(threads.map(of_thread).sum())
 }
 
+/// The sample event of a message, with another message of somebody else.
 fn message_event(principal: &str, conversation_id: Option<&str>) -> String {
+    let sample = fs::read(release::repository().join("events/message/message-send-en.json")).unwrap();
+    let mut event: Value = serde_json::from_slice(&sample).unwrap();
     let mut message = json!({
         "action": "message.send",
         "client_message_id": Uuid::new_v4(),
@@ -237,13 +256,9 @@ fn message_event(principal: &str, conversation_id: Option<&str>) -> String {
     if let Some(conversation_id) = conversation_id {
         message["conversation_id"] = conversation_id.into();
     }
-    let authorizer = json!({ "principal": principal, "session_id": "s_measured", "tier": "shopper", "expires_at": "4102444800000" });
-    json!({
-        "requestContext": { "connectionId": "measured", "authorizer": authorizer },
-        "body": message.to_string(),
-        "isBase64Encoded": false,
-    })
-    .to_string()
+    event["requestContext"]["authorizer"]["principal"] = principal.into();
+    event["body"] = message.to_string().into();
+    event.to_string()
 }
 
 // What the function calls.
@@ -252,13 +267,15 @@ fn router(world: Arc<World>) -> Router {
     Router::new()
         .route("/2018-06-01/runtime/invocation/next", get(next_invocation))
         .route("/2018-06-01/runtime/invocation/{id}/response", post(invocation_answered))
+        .route("/2018-06-01/runtime/invocation/{id}/error", post(invocation_failed))
         .route("/", post(aws))
         .route("/v1/@connections/{id}", post(callback))
         .route("/model/{id}/converse-stream", post(model))
         .route("/catalog/search", get(|world| store(world, ProductPage { products: goods().found })))
-        .route("/recommendations", get(|world| {
-            store(world, RecommendationPage { recommendations: goods().recommendations })
-        }))
+        .route(
+            "/recommendations",
+            get(|world| store(world, RecommendationPage { recommendations: goods().recommendations })),
+        )
         .route("/promotions", get(|world| store(world, PromotionPage { promotions: goods().promotions })))
         .route("/knowledge/search", get(|world| store(world, ArticlePage { articles: goods().articles })))
         .with_state(world)
@@ -276,7 +293,12 @@ async fn next_invocation(State(world): State<Arc<World>>) -> impl IntoResponse {
 }
 
 async fn invocation_answered(State(world): State<Arc<World>>) -> StatusCode {
-    world.answered.send(()).await.unwrap();
+    world.answered.send(Ok(())).await.unwrap();
+    StatusCode::ACCEPTED
+}
+
+async fn invocation_failed(State(world): State<Arc<World>>, error: String) -> StatusCode {
+    world.answered.send(Err(error)).await.unwrap();
     StatusCode::ACCEPTED
 }
 
@@ -349,7 +371,7 @@ fn answer(world: Arc<World>) -> impl Stream<Item = std::io::Result<Bytes>> {
     let pace = *world.pace.lock().unwrap();
     async_stream::stream! {
         yield Ok(model_event("messageStart", json!({ "role": "assistant" })));
-        let begun = tokio::time::Instant::now();
+        let begun = tokio::time::Instant::now() + pace.first_token;
         for token in 0..pace.tokens {
             tokio::time::sleep_until(begun + pace.answer * token / pace.tokens).await;
             world.first_token_at.lock().unwrap().get_or_insert_with(Instant::now);
@@ -421,7 +443,10 @@ impl Turn {
 }
 
 fn print_turns(turns: &[Turn]) {
-    println!("Question {QUESTION_BYTES} bytes, answer of {TOKENS} tokens over {} s, 3 cards, 2 sources\n", ANSWER.as_secs());
+    println!(
+        "Question {QUESTION_BYTES} bytes, answer of {TOKENS} tokens over {} s, 3 cards, 2 sources\n",
+        ANSWER.as_secs()
+    );
     let row = |what: &str, budget: &str, value: &dyn Fn(&Turn) -> String| {
         let values: Vec<String> = turns.iter().map(value).collect();
         println!("| {what} | {} | {budget} |", values.join(" | "));
@@ -439,15 +464,13 @@ fn print_turns(turns: &[Turn]) {
 }
 
 fn print_units(turn: &Turn) {
-    let mut by_name: BTreeMap<&str, (usize, f64, f64)> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (_, name, written, read) in turn.dynamodb() {
-        let sum = by_name.entry(name).or_default();
-        *sum = (sum.0 + 1, sum.1 + written, sum.2 + read);
+        by_name.entry(name).or_default().push((written + read).to_string());
     }
-    println!("\nWith {} earlier turns:\n", EARLIER_TURNS[1]);
-    println!("| request, item | requests | write units | read units |\n|---|--:|--:|--:|");
-    for (name, (requests, written, read)) in by_name {
-        println!("| {name} | {requests} | {written} | {read} |");
+    println!("\nWith {} earlier turns:\n\n| request, item | units |\n|---|--:|", EARLIER_TURNS[1]);
+    for (name, units) in by_name {
+        println!("| {name} | {} |", units.join(" + "));
     }
 }
 

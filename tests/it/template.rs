@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
-use aws_adapters::configuration::{
-    AUTHORIZER_VARIABLES, CONNECTION_VARIABLES, MESSAGE_VARIABLES, STORE_API_VARIABLES,
-};
+use aws_adapters::configuration::{AUTHORIZER_VARIABLES, CONNECTION_VARIABLES, MESSAGE_VARIABLES, STORE_API_VARIABLES};
 use cargo_metadata::MetadataCommand;
 use serde_json::{Value, json};
 

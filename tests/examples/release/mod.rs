@@ -6,12 +6,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cargo_metadata::Message;
+use cargo_metadata::{Message, MetadataCommand};
 use serde::Deserialize;
 
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Builds the packages below `functions/`, all at once as they share what they depend on; their executables by name.
+pub fn functions() -> BTreeMap<String, PathBuf> {
+    let workspace = MetadataCommand::new().current_dir(repository()).no_deps().exec().unwrap();
+    let folder = workspace.workspace_root.join("functions");
+    let packages = workspace.packages.iter().filter(|package| package.manifest_path.starts_with(&folder));
+    let mut targets = vec!["--bins"];
+    targets.extend(packages.flat_map(|package| ["--package", package.name.as_str()]));
+    build(&targets)
 }
 
 /// Runs `cargo build --release` and answers the executables by name.
@@ -25,9 +35,9 @@ pub fn build(targets: &[&str]) -> BTreeMap<String, PathBuf> {
         .unwrap();
     assert!(output.status.success(), "{targets:?} do not compile");
     Message::parse_stream(output.stdout.as_slice())
-        .filter_map(|message| match message.unwrap() {
-            Message::CompilerArtifact(artifact) => Some((artifact.target.name, artifact.executable?.into())),
-            _other => None,
+        .filter_map(|message| {
+            let Message::CompilerArtifact(artifact) = message.unwrap() else { return None };
+            Some((artifact.target.name, artifact.executable?.into()))
         })
         .collect()
 }
