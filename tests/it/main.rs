@@ -17,6 +17,7 @@ mod handshake;
 mod idempotency;
 mod model_faults;
 mod page;
+mod permissions;
 mod stack;
 mod store;
 mod template;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::stack::{repository, shared};
 
 /// `template.yaml` as it is `written` and as SAM has `expanded` it.
-async fn template() -> Value {
+pub async fn template() -> Value {
     // Starting the stack makes .venv, which holds the SAM translator.
     let _stack = shared().await;
     let translated = Command::new(repository().join(".venv/bin/python"))
