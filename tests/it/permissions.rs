@@ -98,9 +98,9 @@ async fn allowed(function: &str) -> BTreeSet<String> {
     let policies = policies.as_array().into_iter().flatten();
     let statements = policies.flat_map(|policy| policy["Statement"].as_array().expect("statements").clone());
     statements
-        .flat_map(|statement| match &statement["Action"] {
-            Value::Array(actions) => actions.clone(),
-            action => vec![action.clone()],
+        .flat_map(|statement| match statement["Action"].as_array() {
+            Some(actions) => actions.clone(),
+            None => vec![statement["Action"].clone()],
         })
         .map(|action| action.as_str().expect("an action").to_owned())
         .collect()

@@ -7,8 +7,11 @@ use aws_adapters::configuration::{AuthorizerConfiguration, environment};
 use aws_adapters::{RandomNonces, SystemClock, TokenVerifier, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run_concurrent, service_fn};
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    aws_adapters::runtime()?.block_on(run())
+}
+
+async fn run() -> Result<(), Error> {
     telemetry::init("authorizer");
     let configuration = AuthorizerConfiguration::from_lookup(environment)?;
     let session_key = configuration.session_key.clone();

@@ -6,8 +6,11 @@ use aws_adapters::configuration::{ConnectionConfiguration, environment};
 use aws_adapters::{DynamoDbConnections, SystemClock, clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run_concurrent, service_fn};
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    aws_adapters::runtime()?.block_on(run())
+}
+
+async fn run() -> Result<(), Error> {
     telemetry::init("connect");
     let configuration = ConnectionConfiguration::from_lookup(environment)?;
     let dynamodb = clients::dynamodb(&clients::sdk_config().await);

@@ -7,8 +7,11 @@ use aws_adapters::{Adapters, clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run_concurrent, service_fn};
 use message::Message;
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    aws_adapters::runtime()?.block_on(run())
+}
+
+async fn run() -> Result<(), Error> {
     telemetry::init("message");
     let configuration = MessageConfiguration::from_lookup(environment)?;
     let ports = Adapters::new(&clients::sdk_config().await, &configuration);

@@ -9,8 +9,11 @@ use store_api::dynamodb::DynamoDbTable;
 use store_api::http::{Api, answer};
 use store_api::store::Store;
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    aws_adapters::runtime()?.block_on(run())
+}
+
+async fn run() -> Result<(), Error> {
     telemetry::init("store-api");
     let configuration = StoreApiConfiguration::from_lookup(environment)?;
     let client = clients::dynamodb(&clients::sdk_config().await);

@@ -2,11 +2,15 @@
 //!
 //! Built once for an execution environment: a client holds the connection pool and the resolved credentials.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::tls;
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 /// Attempts of one call, the first included (policy "retries": at most two).
 const ATTEMPTS_MAX: u32 = 3;
@@ -17,9 +21,26 @@ const BACKOFF_MS: u64 = 50;
 /// Making a connection, to any service.
 const CONNECT_MS: u64 = 1_000;
 
-/// The environment's region, credentials and endpoints.
+/// The environment's region, credentials and endpoints, and one pool of connections for all clients.
 pub async fn sdk_config() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).load().await
+    let http = SharedHttpClient::new(MadeOnFirstUse::default());
+    aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await
+}
+
+/// An HTTP client that is made with the first request. Reading the root certificates, half of a cold start, is then not in
+/// the way of an environment that is started ahead of its first event.
+#[derive(Debug, Default)]
+struct MadeOnFirstUse(OnceLock<SharedHttpClient>);
+
+impl HttpClient for MadeOnFirstUse {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let client = self.0.get_or_init(|| {
+            aws_smithy_http_client::Builder::new()
+                .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+                .build_https()
+        });
+        client.http_connector(settings, components)
+    }
 }
 
 fn timeouts(attempt_ms: u64, operation_ms: u64) -> TimeoutConfig {

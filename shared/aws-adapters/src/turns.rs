@@ -4,11 +4,13 @@
 //! earlier attempt had arrived and only its acknowledgement was lost.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::{ClientMessageId, ConnectionId, ConversationId, Principal, TurnId};
 use domain::limits::{CONVERSATION_LIFE_MS, SUBSCRIBERS_MAX};
@@ -18,6 +20,9 @@ use domain::ports::{
 };
 use domain::protocol::{Rating, ServerEvent};
 use domain::turn::{Exchange, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 
 use crate::table::{
     CONVERSATION, EXPIRES_AT, FEEDBACK, Item, Malformed, REQUEST, RUN, conversation_pk, exchange_sk, expiry,
@@ -29,6 +34,9 @@ const BATCH_ATTEMPTS_MAX: u32 = 4;
 
 /// Items of one batch read; DynamoDB takes 100.
 const BATCH_ITEMS_MAX: usize = 100;
+
+/// What one journal write may inflate to, bytes: an item of 400 KB holds no more than a turn's frames.
+const PACKED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// DynamoDB kept leaving out some of a batch.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +209,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
 
     async fn journal(&self, write: &JournalWrite) -> Result<JournalOutcome, Unavailable> {
         let operation = "journal turn";
+        let packed = pack(&write.frames).map_err(unavailable(operation))?;
         let outcome = write.outcome.as_ref().map(|_| ", outcome = :outcome").unwrap_or_default();
         let mut update = self
             .client
@@ -217,7 +226,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
                  (epoch = :epoch AND writer = :writer AND write_number < :number))",
             )
             .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-            .expression_attribute_values(":frames", AttributeValue::L(write.frames.iter().map(json).collect()))
+            .expression_attribute_values(":frames", AttributeValue::L(vec![packed]))
             .expression_attribute_values(":epoch", number(write.epoch))
             .expression_attribute_values(":writer", text(&write.writer))
             .expression_attribute_values(":number", number(write.number))
@@ -408,13 +417,27 @@ fn request_of(id: &TurnId, item: &Item) -> Result<TurnRequest, Malformed> {
     })
 }
 
+/// The frames of one write, as JSON and deflated: a write is billed by the size of the whole item, and each pays again for
+/// all before it.
+fn pack(frames: &[TurnFrame]) -> serde_json::Result<AttributeValue> {
+    let mut deflated = DeflateEncoder::new(Vec::new(), Compression::best());
+    serde_json::to_writer(&mut deflated, frames)?;
+    Ok(AttributeValue::B(Blob::new(deflated.finish().map_err(serde_json::Error::io)?)))
+}
+
+fn unpack(packed: &AttributeValue) -> Result<Vec<TurnFrame>, Malformed> {
+    let deflated = packed.as_b().map_err(|_| Malformed("frames"))?;
+    let inflated = DeflateDecoder::new(deflated.as_ref()).take(PACKED_BYTES_MAX);
+    serde_json::from_reader(inflated).map_err(|_| Malformed("frames"))
+}
+
 /// A run item: absent attributes are those of a turn nothing was written of.
 fn journal_of(item: &Item) -> Result<TurnJournal, Malformed> {
-    let frame = |value: &AttributeValue| -> Option<TurnFrame> { serde_json::from_str(value.as_s().ok()?).ok() };
     let frames = match item.get("frames") {
         None => Vec::new(),
-        Some(AttributeValue::L(frames)) => {
-            frames.iter().map(|value| frame(value).ok_or(Malformed("frames"))).collect::<Result<_, _>>()?
+        Some(AttributeValue::L(writes)) => {
+            let frames: Result<Vec<_>, _> = writes.iter().map(unpack).collect();
+            frames?.into_iter().flatten().collect()
         }
         Some(_other) => return Err(Malformed("frames")),
     };
