@@ -17,12 +17,17 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
     let mut locked = None;
     // The second round finds the turn that somebody else recorded between our reading and our writing.
     for _ in 0..2 {
-        match admit(ports, &message.session_key, principal, sent, asked_at).await? {
+        let admission = admit(ports, &message.session_key, principal, sent, asked_at).await?;
+        // A lock that was taken for a turn that is another conversation's. What fails here lapses.
+        if let Some((conversation, turn_id)) = &locked
+            && !matches!(&admission, Admission::Existing(turn) if turn.request.conversation_id == *conversation)
+            && !matches!(&admission, Admission::Admitted { .. })
+        {
+            ports.turns().release(conversation, turn_id).await?;
+        }
+        match admission {
             Admission::Refused(code) => return Err(code.into()),
             Admission::Existing(turn) => {
-                if let Some(conversation) = locked.filter(|id| *id != turn.request.conversation_id) {
-                    ports.turns().release(&conversation, &turn.request.turn_id).await?;
-                }
                 let turn = follow(ports, origin, turn).await?;
                 let again = accepted(&turn.request, true, ports.clock().now_ms());
                 if message.send(origin, &again).await? == Delivery::Delivered {
@@ -31,7 +36,7 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
                 return Ok(());
             }
             Admission::Admitted { request, history } => {
-                locked = Some(request.conversation_id.clone());
+                locked = Some((request.conversation_id.clone(), request.turn_id.clone()));
                 match answer(ports, &request, &history, sent.product_id(), &origin.connection).await? {
                     Answered::Settled => return Ok(()),
                     Answered::NotOurs => {}

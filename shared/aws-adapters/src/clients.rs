@@ -74,11 +74,11 @@ pub fn api_gateway_management(config: &SdkConfig, callback_url: &str) -> aws_sdk
     aws_sdk_apigatewaymanagement::Client::from_conf(config)
 }
 
-/// Bedrock: the first event of an attempt in 8 s, with retries in 12 s. Silence within a stream is the turn's own limit,
+/// Bedrock: the beginning of an answer in 4 s, with retries in 9 s, before the turn's owner calls it silent (10 s). Silence within a stream is the turn's own limit,
 /// so the SDK's stalled-stream protection, which is stricter, is off.
 pub fn bedrock_runtime(config: &SdkConfig) -> aws_sdk_bedrockruntime::Client {
     let config = aws_sdk_bedrockruntime::config::Builder::from(config)
-        .timeout_config(timeouts(8_000, 12_000))
+        .timeout_config(timeouts(4_000, 9_000))
         .retry_config(retries())
         .stalled_stream_protection(aws_sdk_bedrockruntime::config::StalledStreamProtectionConfig::disabled())
         .build();

@@ -23,7 +23,7 @@ const KEYS_LIFE_MS: u64 = 60 * 60 * 1_000;
 /// After a fetch that failed, the issuer is left alone this long: whoever waited for it fails with it.
 const RETRY_PAUSE_MS: u64 = 1_000;
 
-/// Fetching the keys; the authorizer itself has 10 s.
+/// Fetching the keys; the authorizer itself has 5 s.
 const FETCH_MS: u64 = 3_000;
 
 /// A key set's size, bytes.

@@ -63,12 +63,14 @@ impl HttpStore {
 }
 
 async fn ask<T: DeserializeOwned>(operation: &'static str, request: RequestBuilder) -> Result<Option<T>, Unavailable> {
-    let answer = request.send().await.map_err(unavailable(operation))?;
+    // A URL holds what the shopper asked, which is not for logs.
+    let failed = |error: reqwest::Error| unavailable(operation)(error.without_url());
+    let answer = request.send().await.map_err(failed)?;
     if answer.status() == StatusCode::NOT_FOUND {
         return Ok(None);
     }
-    let answer = answer.error_for_status().map_err(unavailable(operation))?;
-    answer.json().await.map(Some).map_err(unavailable(operation))
+    let answer = answer.error_for_status().map_err(failed)?;
+    answer.json().await.map(Some).map_err(failed)
 }
 
 impl StoreServices for HttpStore {
@@ -88,7 +90,7 @@ impl StoreServices for HttpStore {
         let mut request = self.get(&self.configuration.recommendations_url, &["recommendations"])?;
         request = request.query(&[("limit", limit.to_string())]);
         if let Some(shopper) = shopper {
-            request = request.query(&[("shopper_id", shopper)]);
+            request = request.bearer_auth(&self.configuration.store_key).query(&[("shopper_id", shopper)]);
         }
         let page: Option<RecommendationPage> = ask("ask for recommendations", request).await?;
         Ok(page.unwrap_or_default().recommendations)

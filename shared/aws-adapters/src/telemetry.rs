@@ -22,6 +22,7 @@ fn subscriber<W: Write>(
     level: LevelFilter,
     output: impl Fn() -> W + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
+    // Never at trace, where lambda_runtime prints whole events, with the tokens and texts in them.
     // A level and no directives: the parser of `EnvFilter` would be a tenth of the package.
     tracing_subscriber::fmt()
         .json()
@@ -30,7 +31,7 @@ fn subscriber<W: Write>(
         .with_span_list(false)
         .with_target(false)
         .with_ansi(false)
-        .with_max_level(level)
+        .with_max_level(level.min(LevelFilter::DEBUG))
         .with_writer(move || Lines { service, output: output() })
         .finish()
 }

@@ -2,7 +2,7 @@
 
 use futures_util::join;
 
-use crate::ids::{Principal, SessionKey, TurnId};
+use crate::ids::{ConversationId, Principal, SessionKey, TurnId};
 use crate::limits::{ADMISSION_ATTEMPTS_MAX, HISTORY_WINDOW_TURNS_MAX, LEASE_MS};
 use crate::ports::{
     Clock as _, Conversation, HeldLock, LockOutcome, LockRequest, Nonces as _, Ports, TurnStore as _, Unavailable,
@@ -69,7 +69,7 @@ pub async fn admit<P: Ports>(
         let now = ports.clock().now_ms();
         let replaces = match &conversation.lock {
             None => None,
-            Some(lock) => match held(ports, lock, &turn_id, now).await? {
+            Some(lock) => match held(ports, &conversation_id, lock, &turn_id, now).await? {
                 Held::Lapsed => Some(lock.turn_id.clone()),
                 Held::Freed => continue,
                 Held::Busy => return Ok(Admission::Refused(ErrorCode::ConversationBusy)),
@@ -110,19 +110,27 @@ pub async fn admit<P: Ports>(
 enum Held {
     /// Its turn goes on.
     Busy,
-    /// Its turn was never accepted, and its owner is gone.
+    /// Its turn was never accepted here, and its owner is gone or lost to another.
     Lapsed,
     /// Its turn had ended; what its owner left undone is done now.
     Freed,
 }
 
 /// What a conversation's lock means for the next message.
-async fn held<P: Ports>(ports: &P, lock: &HeldLock, mine: &TurnId, now: u64) -> Result<Held, Unavailable> {
+async fn held<P: Ports>(
+    ports: &P,
+    conversation: &ConversationId,
+    lock: &HeldLock,
+    mine: &TurnId,
+    now: u64,
+) -> Result<Held, Unavailable> {
     match ports.turns().turn(&lock.turn_id).await? {
         None if lock.lease_until > now => Ok(Held::Busy),
         None => Ok(Held::Lapsed),
         // The same message, recorded between two reads: the next one finds it.
         Some(turn) if turn.request.turn_id == *mine => Ok(Held::Freed),
+        // The same id was sent to two conversations at once and is a turn of the other: this lock leads nowhere.
+        Some(turn) if turn.request.conversation_id != *conversation => Ok(Held::Lapsed),
         Some(turn) if turn.state() == TurnState::Running && turn.request.lease_until > now => Ok(Held::Busy),
         Some(turn) => {
             settle::complete(ports, turn).await?;

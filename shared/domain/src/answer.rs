@@ -333,8 +333,8 @@ impl<'p, P: Ports> Owner<'p, P> {
         }
         self.outbox.push(self.encode(&last));
         self.serve_subscribers(&turn.journal, before);
+        alongside(&mut self.outbox, settle::publish(ports, &turn, self.intent)).await;
         self.outbox.flush().await;
-        settle::publish(ports, &turn, self.intent).await;
         tracing::info!(
             turn_id = %request.turn_id,
             intent = ?self.intent,

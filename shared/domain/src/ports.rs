@@ -12,15 +12,24 @@ use crate::protocol::{Locale, Rating, ServerEvent, StopReason, TurnState, Usage}
 use crate::store::{Article, Order, Product, Promotion, Recommendation, Review};
 use crate::turn::{Exchange, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
 
-/// Something outside did not do what was asked, after the retries its adapter makes.
+/// Something outside did not do what was asked, after the retries its adapter makes. It reads as the whole chain of causes,
+/// for logs; clients get fixed texts.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} failed")]
+#[error("{operation} failed: {}", causes(&**source))]
 pub struct Unavailable {
     /// What was asked, for logs.
     pub operation: &'static str,
     /// Why it failed.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", causes(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// A conversation, without its turns.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `GET /catalog/search?q=&limit=` | [`ProductPage`], best match first |
 //! | `GET /catalog/products/{product_id}` | [`Product`], or 404 |
-//! | `GET /recommendations?shopper_id=&limit=` | [`RecommendationPage`]; without `shopper_id`, for anybody |
+//! | `GET /recommendations?shopper_id=&limit=` | [`RecommendationPage`]; with `shopper_id` it needs the service key, without it is for anybody |
 //! | `GET /trending?limit=` | [`ProductPage`] |
 //! | `GET /orders?shopper_id=` | [`OrderPage`], newest first; needs the service key |
 //! | `GET /orders/{order_id}?shopper_id=` | [`Order`] of that shopper, or 404; needs the service key |

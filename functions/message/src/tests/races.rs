@@ -1,8 +1,9 @@
 //! Several invocations at once, in one environment or many.
 
 use aws_adapters::Adapters;
+use domain::ids::{ConversationId, TurnId};
 use domain::limits::LEASE_MS;
-use domain::ports::{Clock as _, TurnStore as _};
+use domain::ports::{Clock as _, LockOutcome, LockRequest, TurnStore as _};
 use domain::protocol::TurnState;
 use futures_util::future::join_all;
 use futures_util::join;
@@ -118,6 +119,48 @@ fn one_message_sent_to_two_conversations_is_one_turn_and_holds_neither() {
         let stored = world.run(world.ports.turns.inner.conversation(&opened, 0)).unwrap();
         assert!(stored.is_none_or(|(conversation, _)| conversation.lock.is_none()), "{after_ms} ms apart");
     }
+}
+
+/// As above with another text, which is refused and holds nothing either.
+#[test]
+fn one_id_sent_to_two_conversations_with_two_texts_holds_neither() {
+    for after_ms in 0..60 {
+        let case = format!("{after_ms} ms apart");
+        let world = World::talking(&PIECES[..2]);
+        let (aiko, tab) = (world.shopper("aiko", "one"), world.shopper("aiko", "two"));
+        let one = aiko.ask(message(1, "question"))[0]["conversation_id"].clone();
+        let two = aiko.ask(message(2, "question"))[0]["conversation_id"].clone();
+        let (first, second) =
+            (in_conversation(message(3, "a text"), &one), in_conversation(message(3, "another"), &two));
+        world.run(async { join!(aiko.invoke(first), world.after(after_ms, tab.invoke(second))) });
+        assert_eq!(world.ports.turns.inner.all_turns().len(), 3, "{case}");
+        for (number, conversation) in [(4, &one), (5, &two)] {
+            let next = tab.ask(in_conversation(message(number, "question"), conversation));
+            assert_eq!(next[0]["type"], "message.accepted", "{case}");
+        }
+    }
+}
+
+/// What a process that died between losing the race and giving the lock back leaves behind.
+#[test]
+fn a_lock_for_a_turn_of_another_conversation_holds_nobody_up() {
+    let world = World::talking(&PIECES[..2]);
+    let aiko = world.shopper("aiko", "one");
+    let elsewhere = aiko.ask(message(1, "question"))[0]["turn_id"].clone();
+    let conversation = aiko.ask(message(2, "question"))[0]["conversation_id"].clone();
+    let left_behind = LockRequest {
+        conversation_id: ConversationId::parse(conversation.as_str().unwrap()).unwrap(),
+        owner: aiko.principal.clone(),
+        turn_id: TurnId::parse(elsewhere.as_str().unwrap()).unwrap(),
+        number: 2,
+        replaces: None,
+        lease_until: world.ports.clock.now_ms() + LEASE_MS,
+        attempt: "lost".to_owned(),
+        now: world.ports.clock.now_ms(),
+    };
+    assert_eq!(world.run(world.ports.turns.inner.lock(&left_behind)).unwrap(), LockOutcome::Locked);
+    let next = aiko.ask(in_conversation(message(3, "question"), &conversation));
+    assert_eq!(next[0]["type"], "message.accepted");
 }
 
 #[test]

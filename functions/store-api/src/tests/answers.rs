@@ -182,7 +182,11 @@ async fn orders_are_shown_to_their_owner_only() {
     let almost = SERVICE_KEY.get(1..).unwrap();
     let keys = [format!("Bearer {SERVICE_KEY}x"), format!("Bearer {almost}"), format!("Basic {SERVICE_KEY}")];
     let keys = keys.into_iter().chain([SERVICE_KEY, "Bearer ", ""].map(str::to_owned));
-    for path in ["/orders?shopper_id=aiko".to_owned(), format!("/orders/{order_id}?shopper_id=aiko")] {
+    for path in [
+        "/orders?shopper_id=aiko".to_owned(),
+        format!("/orders/{order_id}?shopper_id=aiko"),
+        "/recommendations?shopper_id=aiko".to_owned(),
+    ] {
         assert_eq!(store.get(&path).await.0, StatusCode::UNAUTHORIZED);
         for key in keys.clone() {
             let request = Request::get(&path).header(header::AUTHORIZATION, &key).body(Body::empty()).unwrap();

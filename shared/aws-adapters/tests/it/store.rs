@@ -135,7 +135,11 @@ async fn each_service_has_its_own_url_and_only_orders_see_the_key() {
         assert_eq!(targets(service), expected);
     }
     assert_eq!(orders.requests()[0].header("authorization"), Some("Bearer a-service-key"));
-    for service in [&catalog, &recommendations, &promotions, &reviews, &knowledge] {
+    // Recommendations for anybody, then for a shopper.
+    let shown: Vec<_> =
+        recommendations.requests().iter().map(|request| request.header("authorization").is_some()).collect();
+    assert_eq!(shown, [false, true]);
+    for service in [&catalog, &promotions, &reviews, &knowledge] {
         for request in service.requests() {
             assert!(request.headers.values().all(|value| !value.to_str().unwrap().contains(KEY)), "{request:?}");
         }
