@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::pin::{Pin, pin};
 
-use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
+use futures_util::future::{BoxFuture, Fuse, FusedFuture as _, select};
 use futures_util::stream::{self, FusedStream};
 use futures_util::{FutureExt as _, StreamExt as _, select_biased};
 
@@ -12,7 +12,7 @@ use crate::coalesce::Coalescer;
 use crate::gather::{Gathered, gather};
 use crate::ids::{ConnectionId, ProductId};
 use crate::intent::{self, Intent};
-use crate::limits::{MODEL_SILENCE_MS, SETTLE_BUDGET_MS, TICK_MS, TURN_BUDGET_MS};
+use crate::limits::{FLUSH_BUDGET_MS, MODEL_SILENCE_MS, SETTLE_BUDGET_MS, TICK_MS, TURN_BUDGET_MS};
 use crate::outbox::Outbox;
 use crate::ports::{
     Clock as _, ConnectionSender, JournalOutcome, JournalWrite, LanguageModel as _, ModelError, ModelEvent,
@@ -333,8 +333,10 @@ impl<'p, P: Ports> Owner<'p, P> {
         }
         self.outbox.push(self.encode(&last));
         self.serve_subscribers(&turn.journal, before);
-        alongside(&mut self.outbox, settle::publish(ports, &turn, self.intent)).await;
-        self.outbox.flush().await;
+        // A client that reads too slowly for this resumes from the journal.
+        let patience = pin!(clock.sleep_until(clock.now_ms() + FLUSH_BUDGET_MS));
+        select(pin!(self.outbox.flush()), patience).await;
+        settle::publish(ports, &turn, self.intent).await;
         tracing::info!(
             turn_id = %request.turn_id,
             intent = ?self.intent,

@@ -67,6 +67,9 @@ pub const TURN_BUDGET_MS: u64 = 25_000;
 /// What settling may take of the time after the budget, ms.
 pub const SETTLE_BUDGET_MS: u64 = 2_500;
 
+/// What sending the last frames may take after a turn is settled, ms: one frame that reaches its own time-out.
+pub const FLUSH_BUDGET_MS: u64 = 2_000;
+
 /// A turn whose owner has not settled it after this, ms, has lost its owner: longer than `message` may run (28 s) by a
 /// margin for clocks that differ.
 pub const LEASE_MS: u64 = 30_000;
