@@ -176,7 +176,7 @@ async fn what_is_left_unprocessed_is_written_again_and_the_marker_last() {
 async fn writing_ends_after_six_attempts_and_leaves_no_marker() {
     let (log, table, _server) = reluctant(u32::MAX).await;
     let error = table.seed(&two_articles()).await.unwrap_err();
-    assert_eq!(error.to_string(), "write sample data failed");
+    assert_eq!(error.to_string(), "write sample data failed: still unprocessed after 6 attempts");
     assert_eq!(*log.written.lock().unwrap(), ["a"]);
     assert_eq!(log.requests.load(Ordering::SeqCst), 6);
 }
