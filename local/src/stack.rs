@@ -146,7 +146,7 @@ impl Stack {
         &self.websocket_url
     }
 
-    /// The embedded AWS, `http://127.0.0.1:<port>`; it takes any credentials, and the Region is [`REGION`].
+    /// The embedded AWS, `http://127.0.0.1:<port>`; it takes any credentials, and the Region is [`REGION`](crate::REGION).
     pub fn aws_url(&self) -> &str {
         &self.aws_url
     }
