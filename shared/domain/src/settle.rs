@@ -1,5 +1,6 @@
 //! How a turn ends. In this order: the outcome is stored, the exchange becomes part of the conversation, the conversation
-//! is freed, the last frame is sent, the event is published. Whoever finds a turn between two steps does the rest.
+//! is freed, the last frame is sent, the event is published. Whoever finds a turn whose outcome is stored, or whose owner is
+//! gone, does the rest; only an event that the owner of an answered turn died before publishing stays unpublished.
 
 use crate::intent::{self, Intent};
 use crate::ports::{
