@@ -7,8 +7,8 @@ pub fn error_text(code: ErrorCode, locale: Locale) -> &'static str {
     let (ja, en) = match code {
         ErrorCode::InvalidFrame => ("送信内容を読み取れませんでした。", "We could not read what was sent."),
         ErrorCode::PayloadTooLarge => (
-            "メッセージが長すぎます。4,000文字以内でお送りください。",
-            "The message is too long. Please keep it to 4,000 characters.",
+            "文章が長すぎます。短くしてもう一度お送りください。",
+            "The text is too long. Please shorten it and send it again.",
         ),
         ErrorCode::UnknownAction => ("この操作には対応していません。", "This action is not supported."),
         ErrorCode::RateLimited => {
