@@ -98,6 +98,18 @@ impl MessageSend {
     }
 }
 
+/// Asks a turn to end early, named by exactly one of its ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MessageCancel {
+    /// The turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_id: Option<TurnId>,
+    /// The message it answers, for a client that was not told its turn yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<ClientMessageId>,
+}
+
 /// Asks for what a turn has sent after the frame held, and for what it sends from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -169,6 +181,9 @@ pub enum ClientFrame {
     /// Answered by `message.accepted`, then the turn.
     #[serde(rename = "message.send")]
     MessageSend(MessageSend),
+    /// Answered by the turn's end.
+    #[serde(rename = "message.cancel")]
+    MessageCancel(MessageCancel),
     /// Answered by the missing frames, then the live ones.
     #[serde(rename = "stream.resume")]
     StreamResume(StreamResume),
@@ -185,14 +200,15 @@ pub enum ClientFrame {
 
 impl ClientFrame {
     /// Every action this server knows.
-    pub const ACTIONS: [&'static str; 6] =
-        ["session.start", "message.send", "stream.resume", "history.list", "feedback.submit", "ping"];
+    pub const ACTIONS: [&'static str; 7] =
+        ["session.start", "message.send", "message.cancel", "stream.resume", "history.list", "feedback.submit", "ping"];
 
     /// The action the frame was routed on.
     pub fn action(&self) -> &'static str {
         match self {
             Self::SessionStart(_) => "session.start",
             Self::MessageSend(_) => "message.send",
+            Self::MessageCancel(_) => "message.cancel",
             Self::StreamResume(_) => "stream.resume",
             Self::HistoryList(_) => "history.list",
             Self::FeedbackSubmit(_) => "feedback.submit",
@@ -202,17 +218,23 @@ impl ClientFrame {
 
     /// The refusal of this frame.
     pub fn refusal(&self, code: ErrorCode) -> Refusal {
-        let (locale, message) = match self {
-            Self::SessionStart(start) => (start.locale, None),
-            Self::MessageSend(message) => (message.locale, Some(message)),
-            Self::StreamResume(_) | Self::HistoryList(_) | Self::FeedbackSubmit(_) | Self::Ping {} => (None, None),
+        let (locale, client_message_id, text) = match self {
+            Self::SessionStart(start) => (start.locale, None, None),
+            Self::MessageSend(message) => {
+                (message.locale, Some(message.client_message_id), Some(message.text.as_str()))
+            }
+            Self::MessageCancel(cancel) => (None, cancel.client_message_id, None),
+            Self::StreamResume(_) | Self::HistoryList(_) | Self::FeedbackSubmit(_) | Self::Ping {} => {
+                (None, None, None)
+            }
         };
         Refusal {
             code,
+            retry_after_ms: None,
             action: Some(self.action().to_owned()),
-            client_message_id: message.map(|message| message.client_message_id),
+            client_message_id,
             locale,
-            text_locale: message.map(|message| Locale::of_text(&message.text)),
+            text_locale: text.map(Locale::of_text),
         }
     }
 }
@@ -222,9 +244,11 @@ impl ClientFrame {
 pub struct Refusal {
     /// Why.
     pub code: ErrorCode,
+    /// When the frame would be taken, ms from now, if that is known.
+    pub retry_after_ms: Option<u64>,
     /// Its action, as far as it is no longer than an id.
     pub action: Option<String>,
-    /// The message it carried, if it named one.
+    /// The message it named, if it did.
     pub client_message_id: Option<ClientMessageId>,
     /// The language it asked for.
     pub locale: Option<Locale>,
@@ -240,6 +264,7 @@ pub struct Refusal {
 pub fn parse(body: &str) -> Result<ClientFrame, Refusal> {
     let mut refusal = Refusal {
         code: ErrorCode::InvalidFrame,
+        retry_after_ms: None,
         action: None,
         client_message_id: None,
         locale: None,
@@ -275,6 +300,9 @@ fn fault(frame: &ClientFrame) -> Option<ErrorCode> {
         ClientFrame::MessageSend(message) if longer_than(&message.text, TEXT_CHARS_MAX) => {
             Some(ErrorCode::PayloadTooLarge)
         }
+        ClientFrame::MessageCancel(cancel) if cancel.turn_id.is_some() == cancel.client_message_id.is_some() => {
+            Some(ErrorCode::InvalidFrame)
+        }
         ClientFrame::FeedbackSubmit(Feedback { comment: Some(comment), .. })
             if longer_than(comment, COMMENT_CHARS_MAX) =>
         {
@@ -286,6 +314,7 @@ fn fault(frame: &ClientFrame) -> Option<ErrorCode> {
         ClientFrame::StreamResume(resume) if resume.after_seq < -1 => Some(ErrorCode::InvalidFrame),
         ClientFrame::SessionStart(_)
         | ClientFrame::MessageSend(_)
+        | ClientFrame::MessageCancel(_)
         | ClientFrame::StreamResume(_)
         | ClientFrame::HistoryList(_)
         | ClientFrame::FeedbackSubmit(_)

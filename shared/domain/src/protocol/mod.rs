@@ -5,8 +5,8 @@ mod server;
 mod texts;
 
 pub use client::{
-    ClientFrame, Feedback, HistoryList, Locale, MessageContext, MessageSend, Rating, Refusal, SessionStart,
-    StreamResume, parse,
+    ClientFrame, Feedback, HistoryList, Locale, MessageCancel, MessageContext, MessageSend, Rating, Refusal,
+    SessionStart, StreamResume, parse,
 };
 pub use server::{
     ActiveTurn, CancelledBy, Degraded, Dependency, Empty, ErrorCode, ErrorData, FeedbackAccepted, FollowUp,
@@ -14,7 +14,7 @@ pub use server::{
     ServerFrame, SessionLimits, SessionReady, Source, StopReason, TextDelta, TurnCancelled, TurnCompleted, TurnFailed,
     TurnPath, TurnQueued, TurnStarted, TurnState, Usage,
 };
-pub use texts::{degraded_text, error_text};
+pub use texts::{degraded_text, error_text, queued_text};
 
 /// The subprotocol every client offers and the only one the server echoes.
 pub const SUBPROTOCOL: &str = "manga-chat.v1";

@@ -18,7 +18,7 @@ pub enum ErrorCode {
     PayloadTooLarge,
     /// A frame of the protocol, with an action this server does not know.
     UnknownAction,
-    /// Too many messages; `retry_after_ms` says when to try again.
+    /// Too many messages, or too many replays; `retry_after_ms` says when to try again.
     RateLimited,
     /// The conversation has a turn that has not ended.
     ConversationBusy,
@@ -26,7 +26,7 @@ pub enum ErrorCode {
     IdempotencyMismatch,
     /// No such conversation or turn, or somebody else's.
     NotFound,
-    /// Not allowed.
+    /// The conversation has reached its length: start a new one.
     Forbidden,
     /// The principal's home is another Region.
     WrongRegion,
@@ -391,6 +391,8 @@ pub struct HistoryPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FollowUp {
+    /// Its name: the same id is the same message, to be shown once.
+    pub follow_up_id: String,
     /// What it is about.
     pub kind: String,
     /// In the shopper's language.
@@ -413,7 +415,7 @@ pub struct ErrorData {
     /// When, ms from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The message the frame carried.
+    /// The message the frame named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<ClientMessageId>,
     /// The frame's action.

@@ -22,7 +22,10 @@ pub fn error_text(code: ErrorCode, locale: Locale) -> &'static str {
             ("同じ番号で別のメッセージが送られました。", "A different message was already sent under this id.")
         }
         ErrorCode::NotFound => ("見つかりませんでした。", "We could not find that."),
-        ErrorCode::Forbidden => ("この操作は許可されていません。", "This is not allowed."),
+        ErrorCode::Forbidden => (
+            "この会話は長さの上限に達しました。新しい会話を始めてください。",
+            "This conversation has reached its length. Please start a new one.",
+        ),
         ErrorCode::WrongRegion => ("別の地域に接続し直してください。", "Please connect to your home region."),
         ErrorCode::SessionExpired => {
             ("セッションの有効期限が切れました。接続し直してください。", "Your session has expired. Please reconnect.")
@@ -38,6 +41,14 @@ pub fn error_text(code: ErrorCode, locale: Locale) -> &'static str {
     match locale {
         Locale::Ja => ja,
         Locale::En => en,
+    }
+}
+
+/// What a shopper is told when a turn is queued.
+pub fn queued_text(locale: Locale) -> &'static str {
+    match locale {
+        Locale::Ja => "お答えに時間がかかっています。こちらか、次にお越しの際にお届けします。",
+        Locale::En => "This takes longer than usual. The answer will follow, here or on your next visit.",
     }
 }
 
