@@ -1,112 +1,193 @@
 //! The owner of a turn: makes the message durable, asks store and model meanwhile, streams what they say, journals it once
-//! a second and settles.
+//! a second and settles; or hands the turn to the follow-up queue when the model does not answer in time.
+//!
+//! Everything an owner writes carries its epoch, and every post waits for its lease. One tick a second stores what was
+//! said, renews the lease, and learns that the shopper asked to stop, that another connection follows the turn, or that
+//! the turn has a new owner.
 
 use std::error::Error;
 use std::pin::{Pin, pin};
 
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _, select};
 use futures_util::stream::{self, FusedStream};
-use futures_util::{FutureExt as _, StreamExt as _, select_biased};
+use futures_util::{FutureExt as _, StreamExt as _, join, select_biased};
 
 use crate::coalesce::Coalescer;
 use crate::gather::{Gathered, gather};
-use crate::ids::{ConnectionId, ProductId};
 use crate::intent::{self, Intent};
-use crate::limits::{FLUSH_BUDGET_MS, MODEL_SILENCE_MS, SETTLE_BUDGET_MS, TICK_MS, TURN_BUDGET_MS};
+use crate::lease::Moment;
+use crate::limits::{
+    FLUSH_BUDGET_MS, GONE_GRACE_MS, HAND_OVER_DELAY_MS, MESSAGE_TURN_MS, MODEL_SILENCE_MS, SETTLE_BUDGET_MS, TICK_MS,
+    WATCH_AFTER_MS, WORKER_TURN_MS,
+};
 use crate::outbox::Outbox;
 use crate::ports::{
-    Clock as _, ConnectionSender, JournalOutcome, JournalWrite, LanguageModel as _, ModelError, ModelEvent,
-    Nonces as _, Ports, RecordOutcome, TurnStore as _, Unavailable,
+    Clock, ConnectionSender, JournalOutcome, JournalWrite, LanguageModel as _, ModelError, ModelEvent, Nonces as _,
+    Ports, RecordOutcome, Task, TaskQueues as _, TurnStore as _, Unavailable,
 };
 use crate::prompt;
 use crate::protocol::{
-    ErrorCode, Latency, MessageAccepted, ServerEvent, ServerFrame, StopReason, TextDelta, TurnCompleted, TurnPath,
-    TurnStarted, TurnState, Usage,
+    CancelledBy, ErrorCode, Latency, MessageAccepted, ServerEvent, ServerFrame, StopReason, TextDelta, TurnCancelled,
+    TurnCompleted, TurnPath, TurnQueued, TurnStarted, TurnState, Usage, queued_text,
 };
 use crate::settle;
-use crate::turn::{Exchange, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnLog, TurnRequest};
+use crate::turn::{Hold, Outcome, Past, StoredTurn, TurnFrame, TurnJournal, TurnLog, TurnRequest};
 
-/// What became of an admitted message.
+/// What became of a turn in its owner's hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answered {
     /// The turn ended, and its end was told to every connection that followed it.
     Settled,
-    /// Somebody else recorded the turn first, or ended it: it is theirs, nothing was sent of ours.
+    /// The turn waits in the follow-up queue, and everybody was told.
+    Queued,
+    /// The turn is somebody else's: nothing more was sent of ours.
     NotOurs,
 }
 
-/// Answers an admitted message. Frames go to `connection` and to whoever subscribes meanwhile.
+/// Where an owner runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workplace {
+    /// In `message`: little time, and the follow-up queue does not know of the turn.
+    Message,
+    /// In `follow-up-worker`: more time, and the task that led here stays in the queue until the turn has ended.
+    FollowUpWorker,
+}
+
+/// Answers an admitted message. Frames go to the connection it came from and to whoever subscribes meanwhile.
 ///
-/// `message.accepted` goes out once the turn is recorded; store and model are asked without waiting for that. The turn
-/// ends within [`TURN_BUDGET_MS`] of `asked_at`, and is settled within [`SETTLE_BUDGET_MS`] more.
+/// `message.accepted` goes out once the turn is recorded and its watchdog armed; store and model are asked without waiting
+/// for that. The turn ends, or is handed to the follow-up queue, [`MESSAGE_TURN_MS`] after `admitted`, with
+/// [`SETTLE_BUDGET_MS`] and [`FLUSH_BUDGET_MS`] for the rest.
 ///
 /// # Errors
-/// When the turn cannot be recorded, or its end not be stored. A recorded turn is then ended by whoever finds it after
-/// its lease.
+/// When the turn cannot be recorded in time, or its end not be stored. A recorded turn is then finished by whoever finds
+/// it after its lease.
 pub async fn answer<P: Ports>(
     ports: &P,
     request: &TurnRequest,
-    history: &[Exchange],
-    product_id: Option<&ProductId>,
-    connection: &ConnectionId,
+    past: &Past,
+    admitted: Moment,
 ) -> Result<Answered, Unavailable> {
-    let intent = intent::guess(&request.text, product_id.is_some());
-    let outbox = Outbox::new(ports.sender(), connection.clone());
-    Owner {
-        ports,
-        request,
-        intent,
-        log: TurnLog::new(),
-        outbox,
-        coalescer: Coalescer::default(),
-        writer: ports.nonces().nonce(),
-        writes: 0,
-        unconfirmed: None,
-        first_text_at: None,
-        usage: Usage::default(),
-    }
-    .run(history, product_id)
-    .await
+    let recording = async {
+        let (recorded, armed) = join!(ports.turns().record(request), watch(ports, request, 1));
+        let recorded = recorded?;
+        armed.map(|()| recorded)
+    };
+    let outbox = Outbox::new(ports.sender(), ports.clock(), admitted, [request.connection.clone()]);
+    let tenure = Tenure { request, past, journal: TurnJournal::default(), epoch: 1, workplace: Workplace::Message };
+    let owner = Owner::new(ports, tenure, outbox, ports.nonces().nonce(), 0);
+    owner.run(recording.boxed().fuse(), admitted).await
 }
 
-struct Owner<'p, P: Ports> {
+/// What an owner takes on.
+pub(crate) struct Tenure<'a> {
+    pub(crate) request: &'a TurnRequest,
+    pub(crate) past: &'a Past,
+    /// What earlier owners left.
+    pub(crate) journal: TurnJournal,
+    pub(crate) epoch: u64,
+    pub(crate) workplace: Workplace,
+}
+
+/// Has the owner of a turn looked after.
+pub(crate) async fn watch<P: Ports>(ports: &P, request: &TurnRequest, epoch: u64) -> Result<(), Unavailable> {
+    let task = Task::Watch { turn_id: request.turn_id.clone(), epoch };
+    ports.queues().send(&task, WATCH_AFTER_MS).await
+}
+
+pub(crate) struct Owner<'p, P: Ports> {
     ports: &'p P,
-    request: &'p TurnRequest,
+    tenure: Tenure<'p>,
     intent: Intent,
     log: TurnLog,
-    outbox: Outbox<'p, P::Sender>,
+    outbox: Outbox<'p, P::Sender, P::Clock>,
+    /// How many frames of the log are with the outbox: all but a last one that must be durable first.
+    posted: usize,
     coalescer: Coalescer,
     writer: String,
     writes: u64,
-    /// A write that was sent and not acknowledged, with the number of frames durable after it. It is sent again, as it
-    /// was, before any other: the store recognises it if it had arrived.
-    unconfirmed: Option<(JournalWrite, usize)>,
+    unconfirmed: Option<Unconfirmed>,
+    /// What the answer begins with, of an earlier owner.
+    prefill: Option<String>,
+    /// Space at the prefill's end was cut off, and is not to be said again.
+    skips_space: bool,
     first_text_at: Option<u64>,
     usage: Usage,
 }
 
-/// Why the model's part of a turn is over.
+/// A write that was sent and not acknowledged. It is sent again, as it was, before any other: the store recognises it if
+/// it had arrived.
+struct Unconfirmed {
+    write: JournalWrite,
+    sent: Moment,
+    /// How many frames of the log are durable after it.
+    frames: usize,
+}
+
+/// Why an owner's work is over.
 #[derive(Debug, Clone, Copy)]
 enum End {
     Stopped(StopReason),
+    Cancelled(CancelledBy),
     Failed(ErrorCode),
+    /// The model does not answer, or not in time.
+    HandedOver,
 }
+
+/// The turn has a new owner, or has ended.
+struct Fenced;
 
 type Answers<'p> = Pin<Box<dyn FusedStream<Item = Result<ModelEvent, ModelError>> + Send + 'p>>;
 type Writing<'p> = Fuse<BoxFuture<'p, Result<JournalOutcome, Unavailable>>>;
+pub(crate) type Recording<'p> = Fuse<BoxFuture<'p, Result<RecordOutcome, Unavailable>>>;
 
 const NEVER: u64 = u64::MAX;
 
 impl<'p, P: Ports> Owner<'p, P> {
-    async fn run(mut self, history: &[Exchange], product_id: Option<&ProductId>) -> Result<Answered, Unavailable> {
-        let Self { ports, request, intent, .. } = self;
+    /// The owner of a turn, which has made `writes` journal writes as `writer`.
+    pub(crate) fn new(
+        ports: &'p P,
+        tenure: Tenure<'p>,
+        outbox: Outbox<'p, P::Sender, P::Clock>,
+        writer: String,
+        writes: u64,
+    ) -> Self {
+        let Tenure { request, journal, epoch, .. } = &tenure;
+        let said = journal.answer();
+        let prefill = Some(said.trim_end()).filter(|text| !text.is_empty() && ports.model().accepts_prefill());
+        Self {
+            ports,
+            intent: intent::guess(&request.text, request.product_id.is_some()),
+            log: TurnLog::after(journal, *epoch),
+            outbox,
+            posted: 0,
+            coalescer: Coalescer::default(),
+            writer,
+            writes,
+            unconfirmed: None,
+            skips_space: prefill.is_some_and(|prefill| prefill.len() < said.len()),
+            prefill: prefill.map(str::to_owned),
+            first_text_at: None,
+            usage: Usage::default(),
+            tenure,
+        }
+    }
+
+    /// Works on the turn from `begun` on; until `recording` is done, nothing is posted or journaled.
+    pub(crate) async fn run(mut self, mut recording: Recording<'p>, begun: Moment) -> Result<Answered, Unavailable> {
+        let Self { ports, tenure: Tenure { request, workplace, .. }, .. } = self;
         let clock = ports.clock();
-        let deadline = request.asked_at + TURN_BUDGET_MS;
-        let mut recording = pin!(ports.turns().record(request).fuse());
-        let mut gathering = pin!(gather(ports, &request.principal, &request.text, intent, product_id).fuse());
+        let deadline = begun.unix_ms
+            + match workplace {
+                Workplace::Message => MESSAGE_TURN_MS,
+                Workplace::FollowUpWorker => WORKER_TURN_MS,
+            };
+        let gathering =
+            gather(ports, &request.principal, &request.text, self.intent, request.product_id.as_ref()).fuse();
+        let mut gathering = pin!(gathering);
         let mut model: Answers<'p> = Box::pin(stream::pending());
         let mut writing: Writing<'p> = Fuse::terminated();
-        let mut recorded = false;
+        let mut recorded = recording.is_terminated();
         let mut stopped = None;
         let mut end = None;
         let mut tick_at = clock.now_ms() + TICK_MS;
@@ -117,45 +198,50 @@ impl<'p, P: Ports> Owner<'p, P> {
                 // What it might still say is no part of the answer.
                 model = Box::pin(stream::pending());
             }
-            // Text waits while a frame is under way: when callbacks are slow the window widens by itself.
-            let text_at = self.coalescer.due_at().filter(|_| self.outbox.is_idle()).unwrap_or(NEVER);
+            // Text waits while every connection is busy: when callbacks are slow the window widens by itself.
+            let text_at = self.coalescer.due_at().filter(|_| self.outbox.is_ready()).unwrap_or(NEVER);
             let write_at = if recorded && writing.is_terminated() { tick_at } else { NEVER };
-            let stop_at = if end.is_none() { deadline.min(silent_at) } else { NEVER };
+            let give_up_at =
+                self.outbox.deserted_at().filter(|_| self.may_stop()).map_or(NEVER, |at| at + GONE_GRACE_MS);
+            let stop_at = if end.is_none() { deadline.min(silent_at).min(give_up_at) } else { NEVER };
             let mut alarm = pin!(clock.sleep_until(text_at.min(write_at).min(stop_at)).fuse());
 
             select_biased! {
                 outcome = recording => match outcome? {
                     RecordOutcome::Exists => return Ok(Answered::NotOurs),
+                    // Others may have seen a turn without an owner, and a conversation that nobody held.
+                    RecordOutcome::Recorded if !self.outbox.may_post() => {
+                        return Err(Unavailable { operation: "record turn", source: "the lease had ended".into() });
+                    }
                     RecordOutcome::Recorded => {
                         recorded = true;
                         self.outbox.open(accepted(request, false, clock.now_ms()).encode());
                     }
                 },
-                outcome = writing => match outcome {
-                    Ok(JournalOutcome::Fenced(_)) => return Ok(Answered::NotOurs),
-                    Ok(JournalOutcome::Written(journal)) => {
-                        let before = self.confirm();
-                        self.serve_subscribers(&journal, before);
+                outcome = writing => match self.learn(outcome) {
+                    Err(Fenced) => return Ok(Answered::NotOurs),
+                    Ok(Some(journal)) if journal.cancel_asked => {
+                        end.get_or_insert(End::Cancelled(CancelledBy::Client));
                     }
-                    Err(error) => log_failure("journal write", &error),
+                    Ok(_) => {}
                 },
                 () = self.outbox.progress().fuse() => {}
                 () = alarm => {
                     let now = clock.now_ms();
                     if now >= stop_at {
-                        end = Some(self.cut_off(now >= deadline));
+                        end = Some(self.cut_off(now >= give_up_at));
                     } else if now >= write_at {
                         tick_at = now + TICK_MS;
-                        if let Some(write) = self.next_write(None) {
-                            writing = async move { ports.turns().journal(&write).await }.boxed().fuse();
-                        }
+                        let write = self.next_write(None, None);
+                        writing = async move { ports.turns().journal(&write).await }.boxed().fuse();
                     } else {
                         self.send_text();
                     }
                 }
                 gathered = gathering => {
                     self.announce(&gathered);
-                    let prompt = prompt::assemble(&request.text, request.locale, history, &gathered);
+                    let prompt =
+                        prompt::assemble(&request.text, request.locale, self.tenure.past, &gathered, self.prefill.clone());
                     model = Box::pin(ports.model().answer(prompt).fuse());
                     silent_at = clock.now_ms() + MODEL_SILENCE_MS;
                 }
@@ -164,43 +250,83 @@ impl<'p, P: Ports> Owner<'p, P> {
                     match event {
                         Some(Ok(ModelEvent::Text(text))) => {
                             self.first_text_at.get_or_insert_with(|| clock.now_ms());
-                            self.coalescer.push(&text);
+                            self.hear(&text);
                         }
                         Some(Ok(ModelEvent::Stopped(reason))) => stopped = Some(reason),
                         Some(Ok(ModelEvent::Usage(usage))) => self.usage = usage,
                         Some(Err(error)) => {
                             log_failure("model", &error);
-                            end = Some(End::Failed(match error {
-                                ModelError::Throttled(_) | ModelError::Unavailable(_) => ErrorCode::Unavailable,
-                                ModelError::Refused(_) => ErrorCode::Internal,
-                            }));
+                            end = Some(match error {
+                                ModelError::Throttled(_) | ModelError::Unavailable(_) => End::HandedOver,
+                                ModelError::Refused(_) => End::Failed(ErrorCode::Internal),
+                            });
                         }
                         // An answer that ends without saying why was broken off.
-                        None => end = Some(stopped.map_or(End::Failed(ErrorCode::Unavailable), End::Stopped)),
+                        None => end = Some(stopped.map_or(End::HandedOver, End::Stopped)),
                     }
                 }
             }
         }
         drop(model);
         while self.send_text() {}
-        if !writing.is_terminated() && !self.settle_write(writing).await {
-            return Ok(Answered::NotOurs);
+        if !writing.is_terminated() {
+            let outcome = alongside(&mut self.outbox, writing).await;
+            if self.learn(outcome).is_err() {
+                return Ok(Answered::NotOurs);
+            }
         }
-        self.settle(end.unwrap_or(End::Failed(ErrorCode::Internal))).await
+        if self.log.is_empty() {
+            self.begin();
+        }
+        match end.unwrap_or(End::HandedOver) {
+            End::HandedOver => self.hand_over().await,
+            End::Stopped(stop_reason) => {
+                let completed = |latency, usage| TurnCompleted { stop_reason, usage, latency };
+                self.settle(TurnState::Completed, |latency, usage| {
+                    ServerEvent::TurnCompleted(completed(latency, usage))
+                })
+                .await
+            }
+            End::Cancelled(by) => {
+                self.settle(TurnState::Cancelled, |_, _| ServerEvent::TurnCancelled(TurnCancelled { by })).await
+            }
+            End::Failed(code) => self.settle(TurnState::Failed, |_, _| settle::failed(code, request.locale)).await,
+        }
     }
 
-    /// Tells what the answer is made of: that it begins, what the store could not say, cards and sources.
-    fn announce(&mut self, gathered: &Gathered) {
+    /// Whether the turn may stop early when nobody listens: taken-over turns run to their end.
+    fn may_stop(&self) -> bool {
+        self.log.epoch() == 1
+    }
+
+    /// Tells that the answer begins, or begins again, or goes on.
+    fn begin(&mut self) {
+        let continues = self.prefill.is_some();
         self.send(ServerEvent::TurnStarted(TurnStarted {
-            client_message_id: self.request.client_message_id,
+            client_message_id: self.tenure.request.client_message_id,
             intent: self.intent,
             path: TurnPath::Llm,
-            restarted: false,
-            continues: false,
+            restarted: self.log.epoch() > 1 && !continues,
+            continues,
         }));
-        for event in gathered.events(self.intent, self.request.locale) {
-            self.send(event);
+    }
+
+    /// Tells what the answer is made of: that it begins, what the store could not say, cards and sources. An answer that
+    /// goes on has told.
+    fn announce(&mut self, gathered: &Gathered) {
+        self.begin();
+        if self.prefill.is_none() {
+            for event in gathered.events(self.intent, self.tenure.request.locale) {
+                self.send(event);
+            }
         }
+    }
+
+    /// Takes what the model said.
+    fn hear(&mut self, text: &str) {
+        let text = if self.skips_space { text.trim_start() } else { text };
+        self.skips_space &= text.is_empty();
+        self.coalescer.push(text);
     }
 
     /// Sends one frame of the text that waits, if any does.
@@ -215,140 +341,171 @@ impl<'p, P: Ports> Owner<'p, P> {
 
     fn send(&mut self, event: ServerEvent) {
         let frame = self.log.push(self.ports.clock().now_ms(), event);
-        self.outbox.push(self.encode(&frame));
+        self.post(&frame);
+    }
+
+    fn post(&mut self, frame: &TurnFrame) {
+        self.outbox.push(self.encode(frame));
+        self.posted = self.log.len();
     }
 
     fn encode(&self, frame: &TurnFrame) -> Option<String> {
-        frame.addressed(&self.request.conversation_id, &self.request.turn_id).encode()
+        frame.addressed(&self.tenure.request.conversation_id, &self.tenure.request.turn_id).encode()
     }
 
-    /// The answer is cut off by the clock: what was said stands, if anything was.
-    fn cut_off(&self, out_of_time: bool) -> End {
-        tracing::warn!(out_of_time, silence_ms = MODEL_SILENCE_MS, "the model's answer was cut off");
-        match out_of_time && self.first_text_at.is_some() {
-            true => End::Stopped(StopReason::Deadline),
-            false => End::Failed(ErrorCode::Unavailable),
+    /// The clock ends the answer. The worker keeps what was said: it has tried for as long as it may.
+    fn cut_off(&self, deserted: bool) -> End {
+        tracing::warn!(deserted, silence_ms = MODEL_SILENCE_MS, "the model's answer was cut off");
+        match self.tenure.workplace {
+            _ if deserted => End::Cancelled(CancelledBy::Gone),
+            Workplace::FollowUpWorker if self.first_text_at.is_some() => End::Stopped(StopReason::Deadline),
+            Workplace::FollowUpWorker | Workplace::Message => End::HandedOver,
         }
     }
 
-    /// The next journal write: the one not confirmed, again, or what is new; none if there is nothing to write.
-    fn next_write(&mut self, outcome: Option<Outcome>) -> Option<JournalWrite> {
-        if self.unconfirmed.is_none() {
-            let frames = self.log.unjournaled();
-            if frames.is_empty() && outcome.is_none() {
-                return None;
-            }
-            self.writes += 1;
-            let write = JournalWrite {
-                turn_id: self.request.turn_id.clone(),
-                epoch: self.log.epoch(),
-                writer: self.writer.clone(),
-                number: self.writes,
-                frames,
-                outcome,
-                now: self.ports.clock().now_ms(),
-            };
-            self.unconfirmed = Some((write, self.log.len()));
+    /// The next journal write: the one not confirmed, again, or a new one. It says who has the turn after it, which is
+    /// the owner unless told otherwise.
+    fn next_write(&mut self, hold: Option<Hold>, outcome: Option<Outcome>) -> JournalWrite {
+        if let Some(unconfirmed) = &self.unconfirmed {
+            return unconfirmed.write.clone();
         }
-        self.unconfirmed.as_ref().map(|(write, _)| write.clone())
+        let sent = Moment::now(self.ports.clock());
+        self.writes += 1;
+        let write = JournalWrite {
+            turn_id: self.tenure.request.turn_id.clone(),
+            epoch: self.log.epoch(),
+            writer: self.writer.clone(),
+            number: self.writes,
+            frames: self.log.unjournaled(),
+            hold: hold.unwrap_or(Hold::Leased { until: sent.lease_until() }),
+            outcome,
+            now: sent.unix_ms,
+        };
+        self.unconfirmed = Some(Unconfirmed { write: write.clone(), sent, frames: self.log.len() });
+        write
     }
 
-    /// Notes that the last write is durable; answers how many frames were durable before it.
-    fn confirm(&mut self) -> usize {
-        let before = self.log.journaled();
-        if let Some((_, count)) = self.unconfirmed.take() {
-            self.log.mark_journaled(count);
-        }
-        before
-    }
-
-    /// Connections that subscribed since the write before: they were replayed what was durable then, `before` frames, and
-    /// get the rest from here.
-    fn serve_subscribers(&mut self, journal: &TurnJournal, before: usize) {
-        for connection in &journal.subscribers {
-            if !self.outbox.has_served(connection) {
-                let frames: Vec<String> =
-                    self.log.frames_from(before).iter().filter_map(|frame| self.encode(frame)).collect();
-                self.outbox.add(connection.clone(), frames);
-            }
-        }
-    }
-
-    /// Waits for a write that is under way; whether the turn is still ours.
-    async fn settle_write(&mut self, writing: Writing<'p>) -> bool {
-        match alongside(&mut self.outbox, writing).await {
-            Ok(JournalOutcome::Fenced(_)) => false,
-            Ok(JournalOutcome::Written(journal)) => {
-                let before = self.confirm();
-                self.serve_subscribers(&journal, before);
-                true
+    /// Takes note of what became of the last write: the journal if it is durable. Connections that subscribed since the
+    /// write before were replayed what was durable then, and get the rest from here.
+    fn learn(&mut self, outcome: Result<JournalOutcome, Unavailable>) -> Result<Option<TurnJournal>, Fenced> {
+        let journal = match outcome {
+            Ok(JournalOutcome::Written(journal)) => journal,
+            Ok(JournalOutcome::Fenced(_)) => {
+                tracing::warn!(turn_id = %self.tenure.request.turn_id, epoch = self.log.epoch(), "the turn is not ours any more");
+                return Err(Fenced);
             }
             Err(error) => {
                 log_failure("journal write", &error);
-                true
+                return Ok(None);
+            }
+        };
+        let before = self.log.journaled();
+        if let Some(Unconfirmed { sent, frames, .. }) = self.unconfirmed.take() {
+            self.log.mark_journaled(frames);
+            self.outbox.renew(sent);
+        }
+        for connection in &journal.subscribers {
+            if !self.outbox.has_served(connection) {
+                let missed = self.log.frames_between(before, self.posted);
+                let frames = missed.iter().filter_map(|frame| self.encode(frame)).collect();
+                self.outbox.add(connection.clone(), frames);
+            }
+        }
+        Ok(Some(journal))
+    }
+
+    /// Writes until all frames are durable and the turn is as told; the journal then, none if the turn is not ours.
+    async fn write_all(
+        &mut self,
+        hold: Option<Hold>,
+        outcome: Option<Outcome>,
+    ) -> Result<Option<TurnJournal>, Unavailable> {
+        let clock = self.ports.clock();
+        let patience = clock.now_ms() + SETTLE_BUDGET_MS;
+        loop {
+            let write = self.next_write(hold, outcome.clone());
+            let written = alongside(&mut self.outbox, self.ports.turns().journal(&write)).await;
+            let written = match written {
+                Err(error) if clock.now_ms() >= patience => return Err(error),
+                written => written,
+            };
+            match self.learn(written) {
+                Err(Fenced) => return Ok(None),
+                Ok(Some(journal)) if self.log.journaled() == self.log.len() => return Ok(Some(journal)),
+                Ok(Some(_)) => {}
+                Ok(None) => alongside(&mut self.outbox, clock.sleep_until(clock.now_ms() + SETTLE_RETRY_MS)).await,
             }
         }
     }
 
-    async fn settle(mut self, end: End) -> Result<Answered, Unavailable> {
-        let Self { ports, request, .. } = self;
-        let clock = ports.clock();
-        let now = clock.now_ms();
+    /// Ends the turn: stores its end, then frees the conversation, then tells.
+    async fn settle(
+        mut self,
+        state: TurnState,
+        event: impl FnOnce(Latency, Usage) -> ServerEvent,
+    ) -> Result<Answered, Unavailable> {
+        let Self { ports, tenure: Tenure { request, .. }, intent, usage, .. } = self;
+        let now = ports.clock().now_ms();
         let latency = Latency {
             first_token_ms: self.first_text_at.map_or(0, |at| at.saturating_sub(request.asked_at)),
             total_ms: now.saturating_sub(request.asked_at),
         };
-        let (state, event) = match end {
-            End::Failed(code) => (TurnState::Failed, settle::failed(code, request.locale)),
-            End::Stopped(stop_reason) => (
-                TurnState::Completed,
-                ServerEvent::TurnCompleted(TurnCompleted { stop_reason, usage: self.usage, latency }),
-            ),
+        let last = self.log.push(now, event(latency, usage));
+        let Some(journal) = self.write_all(None, Some(Outcome { state, usage })).await? else {
+            return Ok(Answered::NotOurs);
         };
-        let last = self.log.push(now, event);
-        let outcome = Outcome { state, usage: self.usage };
-        // Subscribers are served once the end is stored: the log, which they are served from, holds the last frame already.
-        let before = self.log.journaled();
-        let journal = loop {
-            let Some(write) = self.next_write(Some(outcome.clone())) else { return Ok(Answered::NotOurs) };
-            match alongside(&mut self.outbox, ports.turns().journal(&write)).await {
-                Ok(JournalOutcome::Fenced(_)) => return Ok(Answered::NotOurs),
-                Ok(JournalOutcome::Written(journal)) => {
-                    self.confirm();
-                    if write.outcome.is_some() {
-                        break journal;
-                    }
-                }
-                Err(error) if clock.now_ms() >= now + SETTLE_BUDGET_MS => return Err(error),
-                Err(error) => {
-                    log_failure("settling", &error);
-                    alongside(&mut self.outbox, clock.sleep_until(clock.now_ms() + SETTLE_RETRY_MS)).await;
-                }
-            }
-        };
-        let turn = StoredTurn { request: request.clone(), journal };
         // The outcome is stored: what fails from here on is done by whoever finds the turn.
+        let turn = StoredTurn { request: request.clone(), journal };
         if let Err(error) = alongside(&mut self.outbox, settle::conclude(ports, &turn)).await {
             log_failure("freeing the conversation", &error);
         }
-        self.outbox.push(self.encode(&last));
-        self.serve_subscribers(&turn.journal, before);
-        // A client that reads too slowly for this resumes from the journal.
-        let patience = pin!(clock.sleep_until(clock.now_ms() + FLUSH_BUDGET_MS));
-        select(pin!(self.outbox.flush()), patience).await;
-        settle::publish(ports, &turn, self.intent).await;
+        self.post_last(&last).await;
         tracing::info!(
             turn_id = %request.turn_id,
-            intent = ?self.intent,
-            state = ?state,
+            ?intent,
+            ?state,
+            epoch = self.log.epoch(),
             first_token_ms = latency.first_token_ms,
             total_ms = latency.total_ms,
-            input_tokens = self.usage.input_tokens,
-            output_tokens = self.usage.output_tokens,
+            input_tokens = usage.input_tokens,
+            output_tokens = usage.output_tokens,
             frames = self.log.len(),
             "turn ended"
         );
         Ok(Answered::Settled)
+    }
+
+    /// Leaves the turn to the follow-up queue, and tells. First the queue, then the journal: an owner that dies between the
+    /// two leaves a lease that lapses and a task that waits for that. A queue that does not take it fails the turn.
+    async fn hand_over(mut self) -> Result<Answered, Unavailable> {
+        let Self { ports, tenure: Tenure { request, workplace, .. }, .. } = self;
+        let clock = ports.clock();
+        if workplace == Workplace::Message {
+            let task = Task::Finish { turn_id: request.turn_id.clone(), epoch: self.log.epoch() };
+            if let Err(error) = alongside(&mut self.outbox, ports.queues().send(&task, HAND_OVER_DELAY_MS)).await {
+                log_failure("handing over", &error);
+                let failed = settle::failed(ErrorCode::Unavailable, request.locale);
+                return self.settle(TurnState::Failed, |_, _| failed).await;
+            }
+        }
+        let now = clock.now_ms();
+        let message = queued_text(request.locale).to_owned();
+        let last = self.log.push(now, ServerEvent::TurnQueued(TurnQueued { message }));
+        if self.write_all(Some(Hold::Queued { since: now }), None).await?.is_none() {
+            return Ok(Answered::NotOurs);
+        }
+        self.post_last(&last).await;
+        tracing::info!(turn_id = %request.turn_id, epoch = self.log.epoch(), "turn was queued");
+        Ok(Answered::Queued)
+    }
+
+    /// Posts a frame that had to be durable first, and what still waits. A client that reads too slowly for this resumes
+    /// from the journal.
+    async fn post_last(&mut self, last: &TurnFrame) {
+        self.post(last);
+        let clock = self.ports.clock();
+        let patience = pin!(clock.sleep_until(clock.now_ms() + FLUSH_BUDGET_MS));
+        select(pin!(self.outbox.flush()), patience).await;
     }
 }
 
@@ -356,7 +513,10 @@ impl<'p, P: Ports> Owner<'p, P> {
 const SETTLE_RETRY_MS: u64 = 100;
 
 /// Does some work while frames go out.
-async fn alongside<T, S: ConnectionSender>(outbox: &mut Outbox<'_, S>, work: impl Future<Output = T>) -> T {
+async fn alongside<T, S: ConnectionSender, C: Clock>(
+    outbox: &mut Outbox<'_, S, C>,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work.fuse());
     loop {
         select_biased! {

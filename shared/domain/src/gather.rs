@@ -15,6 +15,7 @@ use crate::prompt::cut;
 use crate::protocol::{
     Degraded, Dependency, Locale, OrderCard, OrderCardItem, ProductCard, ServerEvent, Source, degraded_text,
 };
+use crate::reminder;
 use crate::store::{Article, Bilingual, Order, Product, Promotion, Recommendation, Review};
 
 /// What the store said about a question.
@@ -28,6 +29,8 @@ pub struct Gathered {
     pub promotions: Vec<Promotion>,
     /// The shopper's own, newest first; only when the question is about orders.
     pub orders: Vec<Order>,
+    /// Orders of theirs that the shopper asks to be reminded of, and will be.
+    pub reminders: Vec<Order>,
     /// Of the product on the page.
     pub reviews: Vec<Review>,
     /// That match the question.
@@ -49,7 +52,8 @@ pub async fn gather<P: Ports>(
     let clock = ports.clock();
     let deadline = clock.now_ms() + GATHER_DEADLINE_MS;
     let looks_around = matches!(intent, Intent::Recommendation | Intent::ProductDiscovery);
-    let orders_of = principal.shopper().filter(|_| intent.needs_orders());
+    let wants_reminder = reminder::is_asked_for(question);
+    let orders_of = principal.shopper().filter(|_| intent.needs_orders() || wants_reminder);
     let (on_page, found, recommendations, orders, articles, promotions, reviews) = join!(
         OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.product(id)))),
         in_time(clock, deadline, store.search(question, GROUNDING_PRODUCTS_MAX)),
@@ -106,6 +110,10 @@ pub async fn gather<P: Ports>(
         products: found,
         recommendations,
         promotions: promotions.unwrap_or_default(),
+        reminders: match wants_reminder {
+            true => orders.iter().filter(|order| reminder::due_at(order, deadline).is_some()).cloned().collect(),
+            false => Vec::new(),
+        },
         orders,
         reviews: reviews.flatten().unwrap_or_default(),
         articles,
@@ -195,7 +203,8 @@ fn product_card(product: &Product, reason: Option<&Bilingual>, locale: Locale) -
     }
 }
 
-fn order_card(order: &Order, locale: Locale) -> OrderCard {
+/// The card of an order.
+pub(crate) fn order_card(order: &Order, locale: Locale) -> OrderCard {
     let item = |line: &crate::store::OrderLine| OrderCardItem {
         product_id: line.product_id.clone(),
         title: shown(&line.title, locale),

@@ -5,16 +5,23 @@
 
 pub mod admission;
 pub mod answer;
+pub mod bucket;
+pub mod cancel;
 pub mod coalesce;
+pub mod follow_up;
 pub mod gather;
 pub mod ids;
 pub mod intent;
+pub mod lease;
 pub mod limits;
 mod outbox;
 pub mod ports;
 pub mod prompt;
 pub mod protocol;
+pub mod reminder;
 pub mod session;
 pub mod settle;
 pub mod store;
+pub mod takeover;
 pub mod turn;
+pub mod watchdog;

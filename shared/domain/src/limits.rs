@@ -27,6 +27,19 @@ pub const HISTORY_PAGE_TURNS_DEFAULT: u32 = 20;
 /// Earlier turns read for a prompt. Six of the budget's size (1 KB question, 1.3 KB answer) are four read units.
 pub const HISTORY_WINDOW_TURNS_MAX: u32 = 6;
 
+/// Earlier questions and answers in a prompt with the summary of what was before them, tokens as
+/// [`estimated_tokens`](crate::prompt::estimated_tokens) counts them.
+pub const HISTORY_TOKENS_MAX: usize = 6_000;
+
+/// Tokens a summary may have.
+pub const SUMMARY_TOKENS_MAX: u32 = 400;
+
+/// A summary as it is stored, Unicode scalar values; a longer one is cut.
+pub const SUMMARY_CHARS_MAX: usize = 1_600;
+
+/// A conversation is summed up anew after this many turns: each of them is then in the window or in the summary.
+pub const SUMMARY_EVERY_TURNS: u64 = 3;
+
 /// Earlier questions and answers in a prompt, bytes (budget "history window").
 pub const HISTORY_WINDOW_BYTES_MAX: usize = 16 * 1024;
 
@@ -35,6 +48,22 @@ pub const SHOPPER_MESSAGES_PER_MINUTE: u32 = 30;
 
 /// Messages a minute of a guest session (policy "rate limit").
 pub const GUEST_MESSAGES_PER_MINUTE: u32 = 10;
+
+/// Resent messages and resumed turns a minute of one principal: each replays a turn. A client that resumes every 2 s, the
+/// soonest it may, stays within.
+pub const REPLAYS_PER_MINUTE: u32 = 40;
+
+/// New connections a minute from one network address: carriers and offices put many shoppers behind one.
+pub const ADDRESS_CONNECTIONS_PER_MINUTE: u32 = 300;
+
+/// Turns of one conversation. Longer ones start anew.
+pub const CONVERSATION_TURNS_MAX: u64 = 500;
+
+/// Follow-up messages that are sent when a session starts.
+pub const FOLLOW_UPS_PER_VISIT_MAX: u32 = 5;
+
+/// A claim to deliver a follow-up message lapses after this, ms: several posts that reach their time-out.
+pub const FOLLOW_UP_CLAIM_MS: u64 = 30_000;
 
 /// Connections one principal may hold at a time: tabs and devices.
 pub const CONNECTIONS_PER_PRINCIPAL_MAX: usize = 20;
@@ -61,18 +90,49 @@ pub const TICK_MS: u64 = 1_000;
 /// The store's services answer within this, or the turn goes on without them, ms.
 pub const GATHER_DEADLINE_MS: u64 = 1_500;
 
-/// A turn ends within this, ms: API Gateway gives an integration 29 s, `message` has 28 s.
-pub const TURN_BUDGET_MS: u64 = 25_000;
+/// How long `message` works on a turn before it hands it to the follow-up queue, ms. With settling and flushing it ends
+/// within 25 s of the 29 that API Gateway gives an integration.
+pub const MESSAGE_TURN_MS: u64 = 21_000;
 
-/// What settling may take of the time after the budget, ms.
-pub const SETTLE_BUDGET_MS: u64 = 2_500;
+/// A turn that is handed over is tried again after this, ms: by then its owner has let go of it.
+pub const HAND_OVER_DELAY_MS: u64 = 2_000;
+
+/// How long `follow-up-worker` works on a turn before it puts it back, ms.
+pub const WORKER_TURN_MS: u64 = 90_000;
+
+/// What settling, or handing over, may take of the time after that, ms.
+pub const SETTLE_BUDGET_MS: u64 = 1_500;
 
 /// What sending the last frames may take after a turn is settled, ms: one frame that reaches its own time-out.
 pub const FLUSH_BUDGET_MS: u64 = 2_000;
 
-/// A turn whose owner has not settled it after this, ms, has lost its owner: longer than `message` may run (28 s) by a
-/// margin for clocks that differ.
-pub const LEASE_MS: u64 = 30_000;
+/// An owner holds its turn this long after it sent its last successful write, ms.
+pub const LEASE_MS: u64 = 8_000;
+
+/// An owner starts no post this shortly before its lease ends, ms: more than clocks of two machines differ.
+pub const LEASE_MARGIN_MS: u64 = 1_000;
+
+/// After a lease has ended a turn is left alone for this long, ms: a post that its owner had started takes at most 2 s.
+pub const TAKEOVER_MARGIN_MS: u64 = 2_000;
+
+/// An owner is looked after first after this, ms: later than most turns end, so that most are looked at once.
+pub const WATCH_AFTER_MS: u64 = 15_000;
+
+/// A turn that waits in the follow-up queue is looked after this often, ms.
+pub const WATCH_QUEUED_MS: u64 = 60_000;
+
+/// A turn that has waited this long is put into the follow-up queue again, ms: longer than a failed attempt waits.
+pub const QUEUED_PATIENCE_MS: u64 = 6 * 60 * 1_000;
+
+/// Owners a turn may have before it is ended as failed.
+pub const EPOCHS_MAX: u64 = 12;
+
+/// A turn that has not ended this long after it was asked is ended as failed, ms.
+pub const TURN_AGE_MAX_MS: u64 = 30 * 60 * 1_000;
+
+/// When every connection that follows a turn is gone, its owner answers on for this long before it stops, ms: enough for
+/// a client to reconnect and resume.
+pub const GONE_GRACE_MS: u64 = 10_000;
 
 /// Silence of the model after which its answer counts as broken off, ms.
 pub const MODEL_SILENCE_MS: u64 = 10_000;

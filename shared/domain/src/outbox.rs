@@ -1,4 +1,5 @@
-//! Frames on their way to the connections that follow a turn: in order for each, none waiting for another.
+//! Frames on their way to the connections that follow a turn: in order for each, none waiting for another, and none after
+//! the owner's lease.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,30 +9,42 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::ids::ConnectionId;
-use crate::ports::{ConnectionSender, Delivery, Unavailable};
+use crate::lease::Moment;
+use crate::ports::{Clock, ConnectionSender, Delivery, Unavailable};
 
 type Sent = (ConnectionId, Result<Delivery, Unavailable>);
 
 /// One queue for each connection. It holds no more than the frames of one turn.
-pub(crate) struct Outbox<'p, S> {
+pub(crate) struct Outbox<'p, S, C> {
     sender: &'p S,
+    clock: &'p C,
     queues: BTreeMap<ConnectionId, VecDeque<Arc<str>>>,
     sending: FuturesUnordered<BoxFuture<'p, Sent>>,
     busy: BTreeSet<ConnectionId>,
     gone: BTreeSet<ConnectionId>,
+    deserted_at: Option<u64>,
     open: bool,
+    posts_until: u64,
 }
 
-impl<'p, S: ConnectionSender> Outbox<'p, S> {
-    /// An outbox to one connection, closed: frames wait until it is opened.
-    pub(crate) fn new(sender: &'p S, connection: ConnectionId) -> Self {
+impl<'p, S: ConnectionSender, C: Clock> Outbox<'p, S, C> {
+    /// An outbox to some connections, closed: frames wait until it is opened.
+    pub(crate) fn new(
+        sender: &'p S,
+        clock: &'p C,
+        leased: Moment,
+        connections: impl IntoIterator<Item = ConnectionId>,
+    ) -> Self {
         Self {
             sender,
-            queues: BTreeMap::from([(connection, VecDeque::new())]),
+            clock,
+            queues: connections.into_iter().map(|connection| (connection, VecDeque::new())).collect(),
             sending: FuturesUnordered::new(),
             busy: BTreeSet::new(),
             gone: BTreeSet::new(),
+            deserted_at: None,
             open: false,
+            posts_until: leased.posts_until(),
         }
     }
 
@@ -44,6 +57,17 @@ impl<'p, S: ConnectionSender> Outbox<'p, S> {
         self.start();
     }
 
+    /// Notes that the lease was renewed by a write sent at that moment.
+    pub(crate) fn renew(&mut self, leased: Moment) {
+        self.posts_until = self.posts_until.max(leased.posts_until());
+        self.start();
+    }
+
+    /// Whether the lease lets posts start.
+    pub(crate) fn may_post(&self) -> bool {
+        self.clock.monotonic_ms() < self.posts_until
+    }
+
     /// Whether a connection is served, or was until it was gone.
     pub(crate) fn has_served(&self, connection: &ConnectionId) -> bool {
         self.queues.contains_key(connection) || self.gone.contains(connection)
@@ -52,6 +76,7 @@ impl<'p, S: ConnectionSender> Outbox<'p, S> {
     /// Serves one more connection, with `frames` first.
     pub(crate) fn add(&mut self, connection: ConnectionId, frames: Vec<String>) {
         self.queues.insert(connection, frames.into_iter().map(Arc::from).collect());
+        self.deserted_at = None;
         self.start();
     }
 
@@ -63,9 +88,15 @@ impl<'p, S: ConnectionSender> Outbox<'p, S> {
         self.start();
     }
 
-    /// Whether nothing waits or is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.sending.is_empty() && self.queues.values().all(VecDeque::is_empty)
+    /// Whether some connection would get a frame at once. A slow one does not hold up the others.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.queues.is_empty()
+            || self.queues.iter().any(|(connection, queue)| queue.is_empty() && !self.busy.contains(connection))
+    }
+
+    /// Since when every connection is gone, Unix milliseconds.
+    pub(crate) fn deserted_at(&self) -> Option<u64> {
+        self.deserted_at
     }
 
     /// Waits until a frame under way has arrived; for ever if there is none. May be dropped and called again.
@@ -79,6 +110,9 @@ impl<'p, S: ConnectionSender> Outbox<'p, S> {
                     Ok(Delivery::Gone) => {
                         self.queues.remove(&connection);
                         self.gone.insert(connection);
+                        if self.queues.is_empty() {
+                            self.deserted_at = Some(self.clock.now_ms());
+                        }
                     }
                     // A frame that may not have arrived leaves a gap, which the client notices and resumes from the journal.
                     Err(error) => {
@@ -92,13 +126,13 @@ impl<'p, S: ConnectionSender> Outbox<'p, S> {
 
     /// Sends all that waits.
     pub(crate) async fn flush(&mut self) {
-        while !self.is_idle() {
+        while !(self.sending.is_empty() && self.queues.values().all(VecDeque::is_empty)) {
             self.progress().await;
         }
     }
 
     fn start(&mut self) {
-        if !self.open {
+        if !self.open || !self.may_post() {
             return;
         }
         for (connection, queue) in &mut self.queues {

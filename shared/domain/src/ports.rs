@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::error::Error;
 
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConnectionId, ConversationId, Principal, ProductId, SessionId, TurnId};
 use crate::intent::Intent;
 use crate::prompt::Prompt;
-use crate::protocol::{Locale, Rating, ServerEvent, StopReason, TurnState, Usage};
+use crate::protocol::{FollowUp, Locale, Rating, ServerEvent, StopReason, TurnState, Usage};
 use crate::store::{Article, Order, Product, Promotion, Recommendation, Review};
-use crate::turn::{Exchange, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
+use crate::turn::{Exchange, Hold, Outcome, StoredTurn, Summary, TurnFrame, TurnJournal, TurnRequest};
 
 /// Something outside did not do what was asked, after the retries its adapter makes. It reads as the whole chain of causes,
 /// for logs; clients get fixed texts.
@@ -41,6 +42,8 @@ pub struct Conversation {
     pub turns: u64,
     /// Which turn holds its lock.
     pub lock: Option<HeldLock>,
+    /// What was said before the newest exchanges, if that is long enough to be summed up.
+    pub summary: Option<Summary>,
 }
 
 /// The turn that holds a conversation.
@@ -91,7 +94,8 @@ pub enum RecordOutcome {
     Exists,
 }
 
-/// One write of a turn's owner to its journal: text and cards that became frames since the last, or the end.
+/// One write of a turn's owner to its journal: it claims the turn with a new epoch, renews the lease, appends what became
+/// frames since the last, or ends the turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalWrite {
     /// Which turn.
@@ -104,6 +108,8 @@ pub struct JournalWrite {
     pub number: u64,
     /// To be appended.
     pub frames: Vec<TurnFrame>,
+    /// Who has the turn after this write, while it goes on.
+    pub hold: Hold,
     /// Set by the last write.
     pub outcome: Option<Outcome>,
     /// Unix milliseconds.
@@ -153,7 +159,12 @@ pub trait TurnStore: Send + Sync {
         now: u64,
     ) -> impl Future<Output = Result<TurnJournal, Unavailable>> + Send;
 
-    /// Makes an ended turn part of its conversation. May be done again with the same exchange.
+    /// Asks a turn that goes on to end early. Its owner learns of it by its next journal write; answers the journal as of
+    /// that moment.
+    fn ask_to_cancel(&self, id: &TurnId, now: u64) -> impl Future<Output = Result<TurnJournal, Unavailable>> + Send;
+
+    /// Makes an ended turn part of its conversation. May be done again with the same exchange; an exchange of another turn
+    /// under the same number stays.
     fn remember(
         &self,
         id: &ConversationId,
@@ -163,6 +174,14 @@ pub trait TurnStore: Send + Sync {
 
     /// Frees a conversation, if that turn holds it.
     fn release(&self, id: &ConversationId, turn: &TurnId) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Replaces a conversation's summary, if this one goes further.
+    fn summarise(
+        &self,
+        id: &ConversationId,
+        summary: &Summary,
+        now: u64,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Exchanges numbered below `before`, newest first, at most `exchanges_max`.
     fn exchanges(
@@ -229,6 +248,146 @@ pub trait ConnectionStore: Send + Sync {
 
     /// The language of a connection, if one was kept.
     fn locale(&self, id: &ConnectionId) -> impl Future<Output = Result<Option<Locale>, Unavailable>> + Send;
+
+    /// A principal's connections that have not expired; some of them may be gone.
+    fn connections_of(
+        &self,
+        principal: &Principal,
+    ) -> impl Future<Output = Result<Vec<ConnectionId>, Unavailable>> + Send;
+}
+
+/// What a token bucket limits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BucketKey {
+    /// A principal's messages.
+    Messages(Principal),
+    /// What a principal has shown again: resent messages and resumed turns.
+    Replays(Principal),
+    /// New connections of a network address, by its digest: no address is stored.
+    Connections(String),
+}
+
+/// A token to be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakeToken {
+    /// From which bucket.
+    pub key: BucketKey,
+    /// When the bucket was to be full again as it was read, Unix milliseconds; none if it was not there.
+    pub full_at_before: Option<u64>,
+    /// When it is full again without the token, Unix milliseconds. The bucket may be forgotten from then on.
+    pub full_at: u64,
+    /// The name of this attempt: an acknowledgement that was lost is found again by it.
+    pub attempt: String,
+}
+
+/// What became of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakeOutcome {
+    /// It is taken.
+    Taken,
+    /// The bucket is not as it was read: when it is full again now, Unix milliseconds.
+    Changed(Option<u64>),
+}
+
+/// Token buckets. The arithmetic is in [`bucket`](crate::bucket).
+pub trait TokenBuckets: Send + Sync {
+    /// When a bucket is full again, Unix milliseconds; none if it never was used.
+    fn full_at(&self, key: &BucketKey) -> impl Future<Output = Result<Option<u64>, Unavailable>> + Send;
+
+    /// Takes a token, if the bucket is as it was read; and again for an attempt that had succeeded.
+    fn take(&self, token: &TakeToken) -> impl Future<Output = Result<TakeOutcome, Unavailable>> + Send;
+}
+
+/// Work for later. The queues deliver at least once, in no particular order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// See whether the owner of a turn is alive. On the watchdog's own queue.
+    Watch {
+        /// The turn.
+        turn_id: TurnId,
+        /// The owner.
+        epoch: u64,
+    },
+    /// Finish a turn in that owner's place. On the follow-up queue, as all that follow.
+    Finish {
+        /// The turn.
+        turn_id: TurnId,
+        /// The owner that asks for it, or that is dead.
+        epoch: u64,
+    },
+    /// A turn has ended after which there is something to do.
+    TurnEnded(TurnEnded),
+    /// Send a scheduled follow-up message that is due.
+    Remind {
+        /// Whom.
+        principal: Principal,
+        /// Which.
+        follow_up_id: String,
+    },
+}
+
+/// The queues.
+pub trait TaskQueues: Send + Sync {
+    /// Sends a task, to be delivered after a delay, ms; at most 15 minutes, in whole seconds, rounded up.
+    fn send(&self, task: &Task, delay_ms: u64) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
+/// A message that the store sends later, because the shopper asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledFollowUp {
+    /// Its name: the same id is the same message, however often it is scheduled.
+    pub follow_up_id: String,
+    /// For whom.
+    pub principal: Principal,
+    /// When it is to be sent, Unix milliseconds.
+    pub due_at: u64,
+    /// What the client gets.
+    pub message: FollowUp,
+}
+
+/// What became of a claim to deliver a follow-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// It is the claimant's to deliver.
+    Claimed(ScheduledFollowUp),
+    /// Somebody else is at it.
+    Busy,
+    /// It was delivered, or is not known.
+    Done,
+}
+
+/// Follow-up messages and their schedule.
+pub trait FollowUpStore: Send + Sync {
+    /// Stores a follow-up and has its [`Task::Remind`] sent when it is due. May be done again.
+    fn schedule(&self, follow_up: &ScheduledFollowUp) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// A principal's follow-ups that are due and not delivered, oldest first, at most `max`.
+    fn due(
+        &self,
+        principal: &Principal,
+        now: u64,
+        max: u32,
+    ) -> impl Future<Output = Result<Vec<ScheduledFollowUp>, Unavailable>> + Send;
+
+    /// Claims the delivery of a follow-up until a time, Unix milliseconds; and again for an attempt that had succeeded.
+    fn claim(
+        &self,
+        principal: &Principal,
+        follow_up_id: &str,
+        attempt: &str,
+        now: u64,
+        until: u64,
+    ) -> impl Future<Output = Result<ClaimOutcome, Unavailable>> + Send;
+
+    /// Ends a claim: delivered, or to be claimed by the next visit. Does nothing for a claim that was lost.
+    fn finish(
+        &self,
+        principal: &Principal,
+        follow_up_id: &str,
+        attempt: &str,
+        delivered: bool,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }
 
 /// Whom a verified token speaks for.
@@ -306,6 +465,9 @@ pub trait LanguageModel: Send + Sync {
     /// Asks; the first poll sends the request. The stream ends after [`ModelEvent::Stopped`] and [`ModelEvent::Usage`],
     /// or with an error. Dropping it stops the model.
     fn answer(&self, prompt: Prompt) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send;
+
+    /// Whether it continues an answer that it is given the beginning of.
+    fn accepts_prefill(&self) -> bool;
 }
 
 /// The store's services. Each call fails on its own.
@@ -336,13 +498,15 @@ pub trait StoreServices: Send + Sync {
     fn articles(&self, query: &str, limit: usize) -> impl Future<Output = Result<Vec<Article>, Unavailable>> + Send;
 }
 
-/// A turn has ended: told to whoever follows up or counts. Holds no text of the shopper.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+/// A turn has ended: told to whoever follows up or counts, at least once. Holds no text of the shopper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnEnded {
-    /// The turn.
+    /// The turn; an event that is told twice has the same.
     pub turn_id: TurnId,
     /// Its conversation.
     pub conversation_id: ConversationId,
+    /// Its place in the conversation.
+    pub number: u64,
     /// What it was about.
     pub intent: Intent,
     /// How it ended.
@@ -351,6 +515,8 @@ pub struct TurnEnded {
     pub usage: Usage,
     /// Unix milliseconds.
     pub ended_at: u64,
+    /// Whether the follow-up worker has something to do for it.
+    pub follow_up: bool,
 }
 
 /// Events about turns, to whoever listens.
@@ -361,8 +527,11 @@ pub trait TurnEvents: Send + Sync {
 
 /// Time.
 pub trait Clock: Send + Sync {
-    /// Unix milliseconds.
+    /// Unix milliseconds. May jump when the machine's clock is set.
     fn now_ms(&self) -> u64;
+
+    /// Milliseconds since some moment, on a clock that never jumps: for leases.
+    fn monotonic_ms(&self) -> u64;
 
     /// Waits until [`Self::now_ms`] is at least `at_ms`.
     fn sleep_until(&self, at_ms: u64) -> impl Future<Output = ()> + Send;
@@ -374,20 +543,14 @@ pub trait Nonces: Send + Sync {
     fn nonce(&self) -> String;
 }
 
-/// Everything a frame of a client needs.
-pub trait Ports: Send + Sync {
+/// What it takes to end a turn in its owner's place, and to tell of it.
+pub trait TurnPorts: Send + Sync {
     /// Conversations and turns.
     type Turns: TurnStore;
-    /// Who is connected.
-    type Connections: ConnectionStore;
+    /// Work for later.
+    type Queues: TaskQueues;
     /// Frames to clients.
     type Sender: ConnectionSender;
-    /// The model.
-    type Model: LanguageModel;
-    /// The store's services.
-    type Store: StoreServices;
-    /// Events about turns.
-    type Events: TurnEvents;
     /// Time.
     type Clock: Clock;
     /// Names.
@@ -395,18 +558,79 @@ pub trait Ports: Send + Sync {
 
     /// Conversations and turns.
     fn turns(&self) -> &Self::Turns;
-    /// Who is connected.
-    fn connections(&self) -> &Self::Connections;
+    /// Work for later.
+    fn queues(&self) -> &Self::Queues;
     /// Frames to clients.
     fn sender(&self) -> &Self::Sender;
-    /// The model.
-    fn model(&self) -> &Self::Model;
-    /// The store's services.
-    fn store(&self) -> &Self::Store;
-    /// Events about turns.
-    fn events(&self) -> &Self::Events;
     /// Time.
     fn clock(&self) -> &Self::Clock;
     /// Names.
     fn nonces(&self) -> &Self::Nonces;
+}
+
+/// What it takes to answer.
+pub trait Ports: TurnPorts {
+    /// Who is connected.
+    type Connections: ConnectionStore;
+    /// Token buckets.
+    type Buckets: TokenBuckets;
+    /// Follow-up messages.
+    type FollowUps: FollowUpStore;
+    /// The model.
+    type Model: LanguageModel;
+    /// The store's services.
+    type Store: StoreServices;
+
+    /// Who is connected.
+    fn connections(&self) -> &Self::Connections;
+    /// Token buckets.
+    fn buckets(&self) -> &Self::Buckets;
+    /// Follow-up messages.
+    fn follow_ups(&self) -> &Self::FollowUps;
+    /// The model.
+    fn model(&self) -> &Self::Model;
+    /// The store's services.
+    fn store(&self) -> &Self::Store;
+}
+
+/// A queue whose dead letters are looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueName {
+    /// Turns to finish, and what follows turns.
+    FollowUp,
+    /// Owners to watch.
+    Watchdog,
+}
+
+/// A message that its queue gave up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message's id in the dead-letter queue.
+    pub message_id: String,
+    /// Needed to delete it or give it back.
+    pub receipt: String,
+    /// As it was sent.
+    pub body: String,
+    /// When it was first sent to its queue, Unix milliseconds; survives redriving.
+    pub first_sent_at: u64,
+    /// How often it was redriven.
+    pub redrives: u32,
+    /// Why its consumer refused it, if it said so.
+    pub reason: Option<String>,
+}
+
+/// Dead-letter queues. A message that is neither deleted nor given back reappears by itself.
+pub trait DeadLetters: Send + Sync {
+    /// Takes up to 10 messages out of sight.
+    fn receive(&self, queue: QueueName) -> impl Future<Output = Result<Vec<DeadLetter>, Unavailable>> + Send;
+
+    /// Sends a message to its queue again, as redriven once more.
+    fn redrive(&self, queue: QueueName, letter: &DeadLetter) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Deletes a message from the dead-letter queue.
+    fn delete(&self, queue: QueueName, receipt: &str) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Has a message reappear at once.
+    fn give_back(&self, queue: QueueName, receipt: &str) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }

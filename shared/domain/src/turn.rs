@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClientMessageId, ConnectionId, ConversationId, Principal, TurnId, digest};
-use crate::limits::{ENVELOPE_BYTES_MAX, SERVER_FRAME_BYTES_MAX};
+use crate::ids::{ClientMessageId, ConnectionId, ConversationId, Principal, ProductId, TurnId, digest};
+use crate::limits::{ENVELOPE_BYTES_MAX, SERVER_FRAME_BYTES_MAX, TAKEOVER_MARGIN_MS};
 use crate::protocol::{Locale, MessageSend, ServerEvent, ServerFrame, TextDelta, TurnState, Usage};
 
 /// What a shopper asked: written once, when the message is accepted. It is the idempotency record.
@@ -25,9 +25,13 @@ pub struct TurnRequest {
     pub text: String,
     /// The language of the answer.
     pub locale: Locale,
+    /// The product the shopper was looking at.
+    pub product_id: Option<ProductId>,
+    /// Where the message came from; whoever owns the turn sends its frames there.
+    pub connection: ConnectionId,
     /// Unix milliseconds.
     pub asked_at: u64,
-    /// An owner that has not settled the turn by then is gone; Unix milliseconds.
+    /// The first owner's lease, until its first journal write renews it; Unix milliseconds.
     pub lease_until: u64,
 }
 
@@ -83,6 +87,40 @@ pub struct Outcome {
     pub usage: Usage,
 }
 
+/// Who has a turn that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Its owner, which counts as dead from [`TAKEOVER_MARGIN_MS`] after this time on; Unix milliseconds.
+    Leased {
+        /// Unix milliseconds.
+        until: u64,
+    },
+    /// Nobody: it waits in the follow-up queue.
+    Queued {
+        /// Unix milliseconds.
+        since: u64,
+    },
+}
+
+/// Where a turn stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Its owner works on it; Unix milliseconds from which it may be taken over.
+    Live {
+        /// Unix milliseconds.
+        until: u64,
+    },
+    /// Its owner is dead.
+    Lapsed,
+    /// It waits in the follow-up queue.
+    Queued {
+        /// Unix milliseconds.
+        since: u64,
+    },
+    /// Its outcome is stored.
+    Ended,
+}
+
 /// What of a turn is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TurnJournal {
@@ -90,10 +128,14 @@ pub struct TurnJournal {
     pub epoch: u64,
     /// The frames so far, in order of `seq`.
     pub frames: Vec<TurnFrame>,
+    /// Who has it; none before the first write.
+    pub hold: Option<Hold>,
     /// How it ended; none while it goes on.
     pub outcome: Option<Outcome>,
-    /// Connections other than the owner's that follow the turn.
+    /// Connections other than the one it was asked on that follow the turn.
     pub subscribers: Vec<ConnectionId>,
+    /// The shopper asked to stop.
+    pub cancel_asked: bool,
 }
 
 impl TurnJournal {
@@ -145,9 +187,28 @@ pub struct StoredTurn {
 }
 
 impl StoredTurn {
-    /// Where it stands.
+    /// Whether and how it ended.
     pub fn state(&self) -> TurnState {
         self.journal.outcome.as_ref().map_or(TurnState::Running, |outcome| outcome.state)
+    }
+
+    /// The last owner's epoch: the first owner has 1, from the record on.
+    pub fn epoch(&self) -> u64 {
+        self.journal.epoch.max(1)
+    }
+
+    /// Where it stands at a time, Unix milliseconds.
+    pub fn phase(&self, now: u64) -> Phase {
+        if self.journal.outcome.is_some() {
+            return Phase::Ended;
+        }
+        match self.journal.hold.unwrap_or(Hold::Leased { until: self.request.lease_until }) {
+            Hold::Queued { since } => Phase::Queued { since },
+            Hold::Leased { until } => match until + TAKEOVER_MARGIN_MS {
+                until if until > now => Phase::Live { until },
+                _ => Phase::Lapsed,
+            },
+        }
     }
 
     /// The turn as later prompts and history see it; none while it goes on.
@@ -181,6 +242,24 @@ pub struct Exchange {
     pub state: TurnState,
 }
 
+/// The earlier part of a conversation in few words, for prompts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The number of the last turn it covers.
+    pub through: u64,
+    /// At most [`SUMMARY_TOKENS_MAX`](crate::limits::SUMMARY_TOKENS_MAX) tokens.
+    pub text: String,
+}
+
+/// A conversation before a turn, as far as prompts need it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Past {
+    /// What was said before the exchanges.
+    pub summary: Option<Summary>,
+    /// The newest exchanges, newest first.
+    pub exchanges: Vec<Exchange>,
+}
+
 /// A turn in its owner's memory: numbers the frames and knows which of them are durable.
 #[derive(Debug)]
 pub struct TurnLog {
@@ -191,13 +270,9 @@ pub struct TurnLog {
 }
 
 impl TurnLog {
-    /// The log of a turn's first owner.
-    pub fn new() -> Self {
-        Self::continuing(1, 0)
-    }
-
     /// The log of an owner that begins where the durable frames end.
-    pub fn continuing(epoch: u64, next_seq: u64) -> Self {
+    pub fn after(journal: &TurnJournal, epoch: u64) -> Self {
+        let next_seq = journal.frames.last().map_or(0, |frame| frame.seq + 1);
         Self { epoch, next_seq, frames: Vec::new(), journaled: 0 }
     }
 
@@ -226,12 +301,12 @@ impl TurnLog {
 
     /// What the next journal write stores, text merged.
     pub fn unjournaled(&self) -> Vec<TurnFrame> {
-        merge_text(self.frames_from(self.journaled).iter().cloned())
+        merge_text(self.frames_between(self.journaled, self.frames.len()).iter().cloned())
     }
 
-    /// The frames from a place in this log on, as they were sent.
-    pub fn frames_from(&self, place: usize) -> &[TurnFrame] {
-        self.frames.get(place..).unwrap_or_default()
+    /// The frames between two places in this log, as they were sent.
+    pub fn frames_between(&self, from: usize, to: usize) -> &[TurnFrame] {
+        self.frames.get(from..to).unwrap_or_default()
     }
 
     /// How many of the frames are durable.
@@ -242,12 +317,6 @@ impl TurnLog {
     /// Notes that the first `count` frames are durable.
     pub fn mark_journaled(&mut self, count: usize) {
         self.journaled = count;
-    }
-}
-
-impl Default for TurnLog {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,0 +1,104 @@
+//! Looks after turns: every owner of a turn has a task in the watchdog's queue, from before its first write until the turn
+//! has ended and its end is published.
+//!
+//! So a turn that was recorded is never forgotten: whoever dies, the task comes back, finds the lease lapsed and has the
+//! follow-up worker take the turn over; and an end that was stored but not concluded is concluded here.
+
+use crate::ids::TurnId;
+use crate::intent;
+use crate::limits::{HISTORY_WINDOW_TURNS_MAX, QUEUED_PATIENCE_MS, SUMMARY_EVERY_TURNS, WATCH_QUEUED_MS};
+use crate::ports::{Clock as _, Task, TaskQueues as _, TurnEnded, TurnEvents, TurnPorts, TurnStore as _, Unavailable};
+use crate::protocol::ErrorCode;
+use crate::reminder;
+use crate::settle;
+use crate::takeover::is_spent;
+use crate::turn::{Phase, StoredTurn};
+
+/// What the watchdog found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// The turn was never recorded, so never accepted.
+    Unknown,
+    /// A later owner has the turn, and a watchdog of its own.
+    HasNewerOwner,
+    /// The owner lives: to be looked at again.
+    Alive,
+    /// The turn waits in the follow-up queue: to be looked at again.
+    Queued,
+    /// The owner is dead: the follow-up worker is asked to take over.
+    TakeoverAsked,
+    /// The turn had ended, or was ended here; its end is published.
+    Ended,
+}
+
+/// Looks at a turn once. Afterwards the task may be deleted: what is still to be seen to has a task of its own.
+///
+/// # Errors
+/// When something does not answer: the task must come again.
+pub async fn watch<P: TurnPorts>(
+    ports: &P,
+    events: &impl TurnEvents,
+    turn_id: &TurnId,
+    epoch: u64,
+) -> Result<Watched, Unavailable> {
+    let Some(turn) = ports.turns().turn(turn_id).await? else { return Ok(Watched::Unknown) };
+    let now = ports.clock().now_ms();
+    let again = async |at: u64| {
+        let task = Task::Watch { turn_id: turn_id.clone(), epoch };
+        ports.queues().send(&task, at.saturating_sub(now)).await
+    };
+    match turn.phase(now) {
+        Phase::Ended => return publish(ports, events, &turn).await,
+        Phase::Live { .. } | Phase::Lapsed | Phase::Queued { .. } if turn.epoch() > epoch => {
+            return Ok(Watched::HasNewerOwner);
+        }
+        Phase::Live { until } => {
+            again(until).await?;
+            return Ok(Watched::Alive);
+        }
+        Phase::Queued { since } if now < since + QUEUED_PATIENCE_MS && !is_spent(&turn, now) => {
+            again(now + WATCH_QUEUED_MS).await?;
+            return Ok(Watched::Queued);
+        }
+        Phase::Lapsed | Phase::Queued { .. } => {}
+    }
+    if is_spent(&turn, now) {
+        let turn = settle::fail(ports, turn, ErrorCode::Unavailable).await?;
+        if turn.phase(now) == Phase::Ended {
+            return publish(ports, events, &turn).await;
+        }
+    } else {
+        let task = Task::Finish { turn_id: turn_id.clone(), epoch: turn.epoch() };
+        ports.queues().send(&task, 0).await?;
+    }
+    again(now + WATCH_QUEUED_MS).await?;
+    Ok(Watched::TakeoverAsked)
+}
+
+/// Does what the end of a turn still lacks, and publishes it.
+async fn publish<P: TurnPorts>(ports: &P, events: &impl TurnEvents, turn: &StoredTurn) -> Result<Watched, Unavailable> {
+    let Some(outcome) = &turn.journal.outcome else { return Ok(Watched::Alive) };
+    let request = &turn.request;
+    let conversation = ports.turns().conversation(&request.conversation_id, 0).await?;
+    let lock = conversation.and_then(|(conversation, _)| conversation.lock);
+    if lock.is_some_and(|lock| lock.turn_id == request.turn_id) {
+        settle::conclude(ports, turn).await?;
+    }
+    let event = TurnEnded {
+        turn_id: request.turn_id.clone(),
+        conversation_id: request.conversation_id.clone(),
+        number: request.number,
+        intent: intent::guess(&request.text, request.product_id.is_some()),
+        state: outcome.state,
+        usage: outcome.usage,
+        ended_at: turn.journal.frames.last().map_or(request.asked_at, |frame| frame.ts),
+        follow_up: needs_summary(request.number) || reminder::is_asked_for(&request.text),
+    };
+    events.turn_ended(&event).await?;
+    Ok(Watched::Ended)
+}
+
+/// Whether the conversation is to be summed up after a turn: before the prompt's window loses one that no summary covers.
+pub fn needs_summary(number: u64) -> bool {
+    number >= u64::from(HISTORY_WINDOW_TURNS_MAX) && number.is_multiple_of(SUMMARY_EVERY_TURNS)
+}
