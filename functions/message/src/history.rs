@@ -3,7 +3,6 @@
 use domain::limits::{ENVELOPE_BYTES_MAX, SERVER_FRAME_BYTES_MAX};
 use domain::ports::{Clock as _, Ports, TurnStore as _};
 use domain::protocol::{ErrorCode, HistoryList, HistoryPage, HistoryTurn, ServerEvent, ServerFrame};
-use domain::settle;
 use domain::turn::{Exchange, StoredTurn};
 use futures_util::future::try_join;
 
@@ -31,12 +30,7 @@ pub(crate) async fn list<P: Ports>(message: &Message<P>, origin: &Origin, list: 
     // Read after the lock: a turn that ends meanwhile is found as its holder, as an exchange or as both, never as neither.
     // One more than asked for tells whether there is another page.
     let (holder, mut exchanges) = try_join(holder, turns.exchanges(id, list.before, list.turns_max() + 1)).await?;
-    let holder = match holder {
-        Some(turn) if exchanges.iter().all(|exchange| exchange.turn_id != turn.request.turn_id) => {
-            Some(settle::complete_abandoned(ports, turn).await?)
-        }
-        Some(_) | None => None,
-    };
+    let holder = holder.filter(|turn| exchanges.iter().all(|exchange| exchange.turn_id != turn.request.turn_id));
     let ids: Vec<_> = exchanges.iter().map(|exchange| exchange.turn_id.clone()).collect();
     let mut cards = turns.cards(&ids).await?;
     let newest_first =

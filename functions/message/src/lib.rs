@@ -3,13 +3,16 @@
 //! The one route of the WebSocket API besides `$connect` and `$disconnect`. Answers are posted to the connection; what
 //! the function returns reaches nobody.
 
+mod cancel;
 mod feedback;
 mod history;
 mod send;
 mod session;
 
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use domain::admission::Denial;
 use domain::ids::{ConnectionId, SessionKey};
+use domain::lease::Moment;
 use domain::ports::{Clock as _, ConnectionSender as _, ConnectionStore as _, Delivery, Ports, Unavailable};
 use domain::protocol::{
     ClientFrame, Empty, ErrorCode, ErrorData, Locale, Refusal, ServerEvent, ServerFrame, error_text, parse,
@@ -24,24 +27,31 @@ pub struct Message<P> {
     pub session_key: SessionKey,
 }
 
-/// Where a frame came from and for whom it speaks.
+/// Where a frame came from, when, and for whom it speaks.
 pub(crate) struct Origin {
     pub(crate) connection: ConnectionId,
     pub(crate) caller: Caller,
+    pub(crate) arrived: Moment,
 }
 
 /// Why a frame is answered with an error.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// The protocol says so.
-    Code(ErrorCode),
+    Denied(Denial),
     /// Something the answer needs did not answer.
     Unavailable(Unavailable),
 }
 
 impl From<ErrorCode> for Refused {
     fn from(code: ErrorCode) -> Self {
-        Self::Code(code)
+        Self::Denied(code.into())
+    }
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
     }
 }
 
@@ -54,12 +64,13 @@ impl From<Unavailable> for Refused {
 impl<P: Ports> Message<P> {
     /// Answers one frame. Always 200: whatever goes wrong is told to the client as an `error` frame.
     pub async fn handle(&self, event: ApiGatewayWebsocketProxyRequest) -> ApiGatewayProxyResponse {
+        let arrived = Moment::now(self.ports.clock());
         let context = event.request_context;
         let field = |name: &str| context.authorizer.fields.get(name)?.as_str().map(str::to_owned);
         let caller = Caller::from_context(field);
         match (context.connection_id, caller) {
             (Some(connection), Some(caller)) => {
-                let origin = Origin { connection: ConnectionId(connection), caller };
+                let origin = Origin { connection: ConnectionId(connection), caller, arrived };
                 self.answer(&origin, &event.body.unwrap_or_default()).await;
             }
             _not_ours => tracing::error!("the event carries no connection, or no caller: is the authorizer attached?"),
@@ -80,6 +91,7 @@ impl<P: Ports> Message<P> {
         let answered = match &frame {
             ClientFrame::SessionStart(start) => session::start(self, origin, start).await,
             ClientFrame::MessageSend(message) => send::send(self, origin, message).await,
+            ClientFrame::MessageCancel(cancel) => cancel::cancel(self, origin, cancel).await,
             ClientFrame::StreamResume(resume) => send::resume(self, origin, resume).await,
             ClientFrame::HistoryList(list) => history::list(self, origin, list).await,
             ClientFrame::FeedbackSubmit(feedback) => feedback::submit(self, origin, feedback).await,
@@ -90,7 +102,9 @@ impl<P: Ports> Message<P> {
         };
         match answered {
             Ok(()) => {}
-            Err(Refused::Code(code)) => self.refuse(origin, frame.refusal(code)).await,
+            Err(Refused::Denied(Denial { code, retry_after_ms })) => {
+                self.refuse(origin, Refusal { retry_after_ms, ..frame.refusal(code) }).await;
+            }
             Err(Refused::Unavailable(error)) => {
                 tracing::error!(
                     action = frame.action(),
@@ -141,7 +155,7 @@ fn error(refusal: Refusal, locale: Locale) -> ServerEvent {
         code,
         message: error_text(code, locale).to_owned(),
         retryable: code.is_retryable(),
-        retry_after_ms: code.is_retryable().then_some(RETRY_AFTER_MS),
+        retry_after_ms: refusal.retry_after_ms.or(code.is_retryable().then_some(RETRY_AFTER_MS)),
         client_message_id: refusal.client_message_id,
         action: refusal.action,
     })

@@ -1,23 +1,22 @@
-//! `message.send` and `stream.resume`: a turn is answered, or shown again.
+//! `message.send` and `stream.resume`: a turn is answered, shown again, or taken over from an owner that died.
 
-use domain::admission::{Admission, admit};
-use domain::answer::{Answered, accepted, answer};
+use domain::admission::{Admission, admit, admit_replay};
+use domain::answer::{Answered, Workplace, accepted, answer};
 use domain::ports::{Clock as _, ConnectionSender as _, Delivery, Ports, TurnStore as _};
-use domain::protocol::{ErrorCode, MessageSend, StreamResume, TurnState};
-use domain::settle;
-use domain::turn::StoredTurn;
+use domain::protocol::{ErrorCode, MessageSend, StreamResume};
+use domain::takeover::{Resumer, TakenOver, take_over};
+use domain::turn::{Phase, StoredTurn};
 
 use crate::{Message, Origin, Refused};
 
 /// Answers a message, once: one that was accepted before is shown again from its first frame.
 pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: &MessageSend) -> Result<(), Refused> {
     let ports = &message.ports;
-    let principal = &origin.caller.principal;
-    let asked_at = ports.clock().now_ms();
+    let Origin { connection, caller, arrived } = origin;
     let mut locked = None;
     // The second round finds the turn that somebody else recorded between our reading and our writing.
     for _ in 0..2 {
-        let admission = admit(ports, &message.session_key, principal, sent, asked_at).await?;
+        let admission = admit(ports, &message.session_key, &caller.principal, sent, connection, *arrived).await?;
         // A lock that was taken for a turn that is another conversation's. What fails here lapses.
         if let Some((conversation, turn_id)) = &locked
             && !matches!(&admission, Admission::Existing(turn) if turn.request.conversation_id == *conversation)
@@ -26,19 +25,19 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
             ports.turns().release(conversation, turn_id).await?;
         }
         match admission {
-            Admission::Refused(code) => return Err(code.into()),
+            Admission::Refused(denial) => return Err(denial.into()),
             Admission::Existing(turn) => {
-                let turn = follow(ports, origin, turn).await?;
+                admit_replay(ports, &caller.principal).await??;
                 let again = accepted(&turn.request, true, ports.clock().now_ms());
-                if message.send(origin, &again).await? == Delivery::Delivered {
-                    replay(ports, origin, &turn, 0, -1).await?;
-                }
-                return Ok(());
+                return match message.send(origin, &again).await? {
+                    Delivery::Delivered => show(ports, origin, turn, 0, -1).await,
+                    Delivery::Gone => Ok(()),
+                };
             }
-            Admission::Admitted { request, history } => {
+            Admission::Admitted { request, past } => {
                 locked = Some((request.conversation_id.clone(), request.turn_id.clone()));
-                match answer(ports, &request, &history, sent.product_id(), &origin.connection).await? {
-                    Answered::Settled => return Ok(()),
+                match answer(ports, &request, &past, *arrived).await? {
+                    Answered::Settled | Answered::Queued => return Ok(()),
                     Answered::NotOurs => {}
                 }
             }
@@ -54,36 +53,43 @@ pub(crate) async fn resume<P: Ports>(
     resume: &StreamResume,
 ) -> Result<(), Refused> {
     let ports = &message.ports;
-    let turn = ports.turns().turn(&resume.turn_id).await?.ok_or(ErrorCode::NotFound)?;
-    if turn.request.principal != origin.caller.principal {
-        return Err(ErrorCode::NotFound.into());
-    }
-    let turn = follow(ports, origin, turn).await?;
-    replay(ports, origin, &turn, resume.epoch, resume.after_seq).await
+    let principal = &origin.caller.principal;
+    let turn = ports.turns().turn(&resume.turn_id).await?.filter(|turn| turn.request.principal == *principal);
+    let turn = turn.ok_or(ErrorCode::NotFound)?;
+    admit_replay(ports, principal).await??;
+    show(ports, origin, turn, resume.epoch, resume.after_seq).await
 }
 
-/// Has the turn's owner send this connection what is not durable yet; answers the turn with what is. A turn whose owner is
-/// gone ends here.
-async fn follow<P: Ports>(ports: &P, origin: &Origin, turn: StoredTurn) -> Result<StoredTurn, Refused> {
-    let mut turn = settle::complete_abandoned(ports, turn).await?;
-    if turn.state() == TurnState::Running {
-        let now = ports.clock().now_ms();
-        turn.journal = ports.turns().subscribe(&turn.request.turn_id, &origin.connection, now).await?;
-    }
-    Ok(turn)
-}
-
-async fn replay<P: Ports>(
+/// Sends a connection what it lacks of a turn. What is not durable yet comes from the turn's owner, to which the connection
+/// is made known; a turn whose owner is dead gets its new one here.
+async fn show<P: Ports>(
     ports: &P,
     origin: &Origin,
-    turn: &StoredTurn,
+    turn: StoredTurn,
     epoch: u64,
     after_seq: i64,
 ) -> Result<(), Refused> {
+    let connection = &origin.connection;
+    let mut turn = turn;
+    let turn_id = turn.request.turn_id.clone();
+    if turn.phase(ports.clock().now_ms()) == Phase::Lapsed {
+        let resumer = Resumer { connection: connection.clone(), epoch, after_seq };
+        match take_over(ports, turn, Workplace::Message, Some(resumer)).await? {
+            TakenOver::Answered(Answered::Settled | Answered::Queued) => return Ok(()),
+            TakenOver::Answered(Answered::NotOurs) => {
+                turn = ports.turns().turn(&turn_id).await?.ok_or(ErrorCode::NotFound)?;
+            }
+            TakenOver::NotFree(found) => turn = found,
+        }
+    }
+    if turn.journal.outcome.is_none() {
+        let now = ports.clock().now_ms();
+        turn.journal = ports.turns().subscribe(&turn_id, connection, now).await?;
+    }
     for frame in turn.journal.replay(epoch, after_seq) {
-        let frame = frame.addressed(&turn.request.conversation_id, &turn.request.turn_id);
+        let frame = frame.addressed(&turn.request.conversation_id, &turn_id);
         if let Some(frame) = frame.encode()
-            && ports.sender().send(&origin.connection, frame).await? == Delivery::Gone
+            && ports.sender().send(connection, frame).await? == Delivery::Gone
         {
             break;
         }

@@ -1,14 +1,12 @@
 //! `session.start`.
 
 use domain::ids::{ConversationId, Principal};
-use domain::limits::{
-    CLIENT_FRAME_BYTES_MAX, GUEST_MESSAGES_PER_MINUTE, RECONNECT_AFTER_MS, SHOPPER_MESSAGES_PER_MINUTE, TEXT_CHARS_MAX,
-};
+use domain::limits::{CLIENT_FRAME_BYTES_MAX, RECONNECT_AFTER_MS, TEXT_CHARS_MAX};
 use domain::ports::{Clock as _, ConnectionStore as _, Ports, TurnStore as _};
 use domain::protocol::{
     ActiveTurn, ErrorCode, ServerEvent, ServerFrame, SessionLimits, SessionReady, SessionStart, TurnState,
 };
-use domain::settle;
+use domain::{admission, follow_up};
 
 use crate::{Message, Origin, Refused};
 
@@ -28,12 +26,12 @@ pub(crate) async fn start<P: Ports>(
         None => None,
     };
     let now = ports.clock().now_ms();
-    let (principal, resume_token, messages_per_minute) = match &caller.principal {
+    let (principal, resume_token) = match &caller.principal {
         Principal::Guest(session) => {
             let token = message.session_key.seal_resume_token(session, now);
-            ("guest".to_owned(), Some(token), GUEST_MESSAGES_PER_MINUTE)
+            ("guest".to_owned(), Some(token))
         }
-        Principal::Shopper(subject) => (subject.clone(), None, SHOPPER_MESSAGES_PER_MINUTE),
+        Principal::Shopper(subject) => (subject.clone(), None),
     };
     let ready = SessionReady {
         session_id: caller.session_id.clone(),
@@ -44,11 +42,15 @@ pub(crate) async fn start<P: Ports>(
         limits: SessionLimits {
             text_max: TEXT_CHARS_MAX,
             frame_bytes_max: CLIENT_FRAME_BYTES_MAX,
-            messages_per_minute,
+            messages_per_minute: admission::message_limit(&caller.principal).0,
         },
         reconnect_after_ms: RECONNECT_AFTER_MS.min(caller.expires_at.saturating_sub(now)),
     };
     message.send(origin, &ServerFrame::new(now, ServerEvent::SessionReady(ready))).await?;
+    // The session is open: what cannot be had now comes with the next visit.
+    if let Err(error) = follow_up::deliver_due(ports, &caller.principal, &origin.connection).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "follow-ups were not delivered");
+    }
     Ok(())
 }
 
@@ -64,10 +66,9 @@ async fn active_turn<P: Ports>(
     }
     let Some(lock) = conversation.lock else { return Ok(None) };
     let Some(turn) = ports.turns().turn(&lock.turn_id).await? else { return Ok(None) };
-    let turn = settle::complete_abandoned(ports, turn).await?;
     Ok((turn.state() == TurnState::Running).then(|| ActiveTurn {
         turn_id: turn.request.turn_id.clone(),
-        epoch: turn.journal.epoch,
+        epoch: turn.epoch(),
         last_seq: turn.journal.last_seq(),
     }))
 }

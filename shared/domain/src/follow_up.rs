@@ -9,7 +9,7 @@ use crate::answer::{Answered, Workplace};
 use crate::ids::{ConnectionId, ConversationId, Principal, TurnId};
 use crate::limits::{
     FOLLOW_UP_CLAIM_MS, FOLLOW_UPS_PER_VISIT_MAX, HISTORY_WINDOW_TURNS_MAX, MODEL_SILENCE_MS, SUMMARY_CHARS_MAX,
-    SUMMARY_EVERY_TURNS,
+    SUMMARY_EVERY_TURNS, TASK_PAUSE_MAX_MS, TASK_PAUSE_MS,
 };
 use crate::ports::{
     ClaimOutcome, Clock as _, ConnectionSender as _, ConnectionStore as _, Delivery, FollowUpStore as _,
@@ -57,6 +57,15 @@ pub async fn perform<P: Ports>(ports: &P, task: &Task) -> Result<Done, TaskError
         Task::Remind { principal, follow_up_id } => Ok(remind(ports, principal, follow_up_id).await?),
         Task::Watch { .. } => Err(TaskError::Refused("a watchdog's task is not for this queue")),
     }
+}
+
+/// How long a task waits before it is tried again that was received so often, ms: exponential, and between half of it and
+/// all of it by a random number from 0 to 1, so that those that failed together do not come back together.
+pub fn retry_after_ms(receives: u32, random: f64) -> u64 {
+    let doublings = receives.saturating_sub(1).min(u64::BITS - 1);
+    let pause = TASK_PAUSE_MS.saturating_mul(1 << doublings).min(TASK_PAUSE_MAX_MS);
+    // Both are far below 2^53.
+    pause / 2 + (random.clamp(0.0, 1.0) * (pause / 2) as f64) as u64
 }
 
 /// Finishes a turn in the place of the owner with `epoch`, or of any later one that put it back into the queue.

@@ -100,6 +100,25 @@ pub const HAND_OVER_DELAY_MS: u64 = 2_000;
 /// How long `follow-up-worker` works on a turn before it puts it back, ms.
 pub const WORKER_TURN_MS: u64 = 90_000;
 
+/// Tasks of one batch that a worker does at once.
+pub const WORKER_TASKS_AT_ONCE_MAX: usize = 5;
+
+/// A task that could not be begun this soon after its batch came is left to the next, ms: with [`WORKER_TURN_MS`] it still
+/// ends before the worker's two minutes.
+pub const WORKER_START_MS: u64 = 20_000;
+
+/// A worker keeps a message out of sight this often, ms.
+pub const HEARTBEAT_MS: u64 = 15_000;
+
+/// And each time for this long, ms: two heartbeats may fail before another worker gets it.
+pub const HEARTBEAT_VISIBILITY_MS: u64 = 45_000;
+
+/// The pause before a task's second attempt, ms; it doubles with each.
+pub const TASK_PAUSE_MS: u64 = 5_000;
+
+/// The longest pause between two attempts, ms.
+pub const TASK_PAUSE_MAX_MS: u64 = 5 * 60 * 1_000;
+
 /// What settling, or handing over, may take of the time after that, ms.
 pub const SETTLE_BUDGET_MS: u64 = 1_500;
 

@@ -634,3 +634,20 @@ pub trait DeadLetters: Send + Sync {
     /// Has a message reappear at once.
     fn give_back(&self, queue: QueueName, receipt: &str) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }
+
+/// Messages that a queue has delivered to this consumer and that it has not acknowledged yet.
+pub trait Deliveries: Send + Sync {
+    /// Keeps a message from being delivered again for this long from now on, ms; at most 12 hours, in whole seconds,
+    /// rounded up. Fails for one that was acknowledged or is visible again.
+    fn hide(&self, receipt: &str, for_ms: u64) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Sends what nobody can use to the queue's dead letters, with the reason and what survives redriving. The delivery
+    /// itself stays: it is acknowledged once this has succeeded, so that a failure in between duplicates and never loses.
+    fn refuse(
+        &self,
+        body: &str,
+        redrives: u32,
+        first_sent_at: u64,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}

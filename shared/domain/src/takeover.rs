@@ -58,8 +58,7 @@ pub async fn take_over<P: Ports>(
     }
     let request = &turn.request;
     if turn.journal.cancel_asked {
-        let listener = resumer.map(|resumer| resumer.connection);
-        return settle::cancel(ports, turn, listener.as_ref()).await.map(TakenOver::NotFree);
+        return settle::cancel(ports, turn, None).await.map(TakenOver::NotFree);
     }
     let found = ports.turns().conversation(&request.conversation_id, HISTORY_WINDOW_TURNS_MAX).await?;
     let held = found
