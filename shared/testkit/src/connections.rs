@@ -3,26 +3,36 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use domain::ids::ConnectionId;
-use domain::ports::{Connection, ConnectionStore, Registration, Unavailable};
+use domain::ids::{ConnectionId, Principal};
+use domain::ports::{Clock as _, Connection, ConnectionStore, Registration, Unavailable};
 use domain::protocol::Locale;
+
+use crate::ManualClock;
 
 type Rows = BTreeMap<ConnectionId, (Connection, Option<Locale>)>;
 
 /// A [`ConnectionStore`] in memory. Clones share their content.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryConnections(Arc<Mutex<Rows>>);
+#[derive(Debug, Clone)]
+pub struct MemoryConnections {
+    clock: ManualClock,
+    rows: Arc<Mutex<Rows>>,
+}
 
 impl MemoryConnections {
+    /// A store that knows nobody.
+    pub fn new(clock: ManualClock) -> Self {
+        Self { clock, rows: Arc::default() }
+    }
+
     /// A connection, if it is known.
     pub fn get(&self, id: &ConnectionId) -> Option<Connection> {
-        self.0.lock().unwrap().get(id).map(|(connection, _)| connection.clone())
+        self.rows.lock().unwrap().get(id).map(|(connection, _)| connection.clone())
     }
 }
 
 impl ConnectionStore for MemoryConnections {
     async fn register(&self, connection: &Connection, per_principal_max: usize) -> Result<Registration, Unavailable> {
-        let mut connections = self.0.lock().unwrap();
+        let mut connections = self.rows.lock().unwrap();
         let others = connections.values().map(|(other, _)| other).filter(|other| {
             other.principal == connection.principal
                 && other.id != connection.id
@@ -36,18 +46,26 @@ impl ConnectionStore for MemoryConnections {
     }
 
     async fn forget(&self, id: &ConnectionId) -> Result<(), Unavailable> {
-        self.0.lock().unwrap().remove(id);
+        self.rows.lock().unwrap().remove(id);
         Ok(())
     }
 
     async fn set_locale(&self, id: &ConnectionId, locale: Locale) -> Result<(), Unavailable> {
-        if let Some((_, kept)) = self.0.lock().unwrap().get_mut(id) {
+        if let Some((_, kept)) = self.rows.lock().unwrap().get_mut(id) {
             *kept = Some(locale);
         }
         Ok(())
     }
 
     async fn locale(&self, id: &ConnectionId) -> Result<Option<Locale>, Unavailable> {
-        Ok(self.0.lock().unwrap().get(id).and_then(|(_, locale)| *locale))
+        Ok(self.rows.lock().unwrap().get(id).and_then(|(_, locale)| *locale))
+    }
+
+    async fn connections_of(&self, principal: &Principal) -> Result<Vec<ConnectionId>, Unavailable> {
+        let now_ms = self.clock.now_ms();
+        let rows = self.rows.lock().unwrap();
+        let connections = rows.values().map(|(connection, _)| connection);
+        let live = connections.filter(|live| live.principal == *principal && live.expires_at > now_ms);
+        Ok(live.map(|connection| connection.id.clone()).collect())
     }
 }

@@ -13,7 +13,7 @@ use domain::protocol::{
     Locale, OrderCard, ProductCard, Rating, ServerEvent, StopReason, TextDelta, TurnCompleted, TurnState, Usage,
 };
 use domain::store::{OrderStatus, Price};
-use domain::turn::{Exchange, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
+use domain::turn::{Exchange, Hold, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
 use futures_util::future::join_all;
 
 use crate::samples;
@@ -95,11 +95,11 @@ impl<S: TurnStore> TurnSuite<'_, S> {
 
     fn held_by(&self, number: u64) -> Conversation {
         let lock = HeldLock { turn_id: self.turn(number), lease_until: self.now_ms + LEASE_MS };
-        Conversation { owner: self.owner(), turns: number, lock: Some(lock) }
+        Conversation { owner: self.owner(), turns: number, lock: Some(lock), summary: None }
     }
 
     fn free_after(&self, turns: u64) -> Conversation {
-        Conversation { owner: self.owner(), turns, lock: None }
+        Conversation { owner: self.owner(), turns, lock: None, summary: None }
     }
 
     fn request(&self, number: u64) -> TurnRequest {
@@ -112,6 +112,8 @@ impl<S: TurnStore> TurnSuite<'_, S> {
             payload_hash: format!("hash-{number}"),
             text: "海賊の漫画は？ \"<&>\"\n".to_owned(),
             locale: Locale::Ja,
+            product_id: (number % 2 == 1).then(|| samples::product_id("one-1")),
+            connection: samples::connection("asked-on="),
             asked_at: self.now_ms,
             lease_until: self.now_ms + LEASE_MS,
         }
@@ -130,6 +132,7 @@ impl<S: TurnStore> TurnSuite<'_, S> {
             writer: writer.to_owned(),
             number,
             frames,
+            hold: Hold::Leased { until: self.now_ms + LEASE_MS },
             outcome: None,
             now: self.now_ms,
         }
@@ -240,7 +243,8 @@ impl<S: TurnStore> TurnSuite<'_, S> {
     async fn the_journal_grows_and_ends(&self) {
         self.record(1).await;
         let first = self.write(1, "a", 1, vec![text(1, 0, 0, "海賊"), text(1, 1, 1, "と\u{0}\"\n")]);
-        let after_first = TurnJournal { epoch: 1, frames: first.frames.clone(), ..TurnJournal::default() };
+        let after_first =
+            TurnJournal { epoch: 1, frames: first.frames.clone(), hold: Some(first.hold), ..TurnJournal::default() };
         assert_eq!(self.written(&first).await, after_first);
         assert_eq!(self.written(&first).await, after_first, "appended once, however often it is sent");
         assert_eq!(self.journal().await, after_first);

@@ -1,17 +1,19 @@
 //! Faults at any effect: calls that fail, acknowledgements that are lost, processes that die.
 
+use std::collections::HashMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use domain::ids::{ConnectionId, ConversationId, TurnId};
+use domain::ids::{ConnectionId, ConversationId, Principal, TurnId};
 use domain::ports::{
-    Clock as _, Connection, ConnectionSender, ConnectionStore, Conversation, Delivery, JournalOutcome, JournalWrite,
-    LockOutcome, LockRequest, RecordOutcome, Registration, TurnEnded, TurnEvents, TurnStore, Unavailable,
+    BucketKey, ClaimOutcome, Clock as _, Connection, ConnectionSender, ConnectionStore, Conversation, DeadLetter,
+    DeadLetters, Deliveries, Delivery, FollowUpStore, JournalOutcome, JournalWrite, LockOutcome, LockRequest,
+    QueueName, RecordOutcome, Registration, ScheduledFollowUp, TakeOutcome, TakeToken, Task, TaskQueues, TokenBuckets,
+    TurnEnded, TurnEvents, TurnStore, Unavailable,
 };
 use domain::protocol::{Locale, Rating, ServerEvent};
-use domain::turn::{Exchange, StoredTurn, TurnJournal, TurnRequest};
-use std::collections::HashMap;
+use domain::turn::{Exchange, StoredTurn, Summary, TurnJournal, TurnRequest};
 
 use crate::ManualClock;
 
@@ -59,6 +61,12 @@ impl Faults {
         Self { clock, plan: Arc::default() }
     }
 
+    /// The faults of another process: none so far.
+    #[must_use]
+    pub fn for_process(&self) -> Self {
+        Self::new(self.clock.clone())
+    }
+
     /// Plans a fault for the effect number `effect`, counted from 0 at the last [`Self::restart`].
     pub fn plan(&self, effect: usize, fault: Fault) {
         self.plan.lock().unwrap().faults.push((effect, fault));
@@ -67,6 +75,11 @@ impl Faults {
     /// A new process: no faults planned, no effects counted, not crashed.
     pub fn restart(&self) {
         *self.plan.lock().unwrap() = Plan::default();
+    }
+
+    /// The process dies now, wherever it is.
+    pub fn kill(&self) {
+        self.plan.lock().unwrap().crashed = true;
     }
 
     /// The effects so far.
@@ -102,7 +115,7 @@ impl Faults {
     }
 
     async fn crash<T>(&self) -> T {
-        self.plan.lock().unwrap().crashed = true;
+        self.kill();
         pending().await
     }
 }
@@ -124,6 +137,15 @@ impl<P> Faulty<P> {
     /// `inner`, as `faults` has it. Calls take no time until [`Self::set_round_trip_ms`] says otherwise.
     pub fn new(inner: P, faults: Faults) -> Self {
         Self { inner, faults, round_trip_ms: Arc::default() }
+    }
+
+    /// The same port as another process sees it: its own faults and its own time.
+    #[must_use]
+    pub fn for_process(&self, faults: &Faults) -> Self
+    where
+        P: Clone,
+    {
+        Self::new(self.inner.clone(), faults.clone())
     }
 
     /// How long a call takes from now on, ms; the effect happens half-way.
@@ -188,12 +210,20 @@ impl<P: TurnStore> TurnStore for Faulty<P> {
         self.effect("turns.subscribe", self.inner.subscribe(id, connection, now)).await
     }
 
+    async fn ask_to_cancel(&self, id: &TurnId, now: u64) -> Result<TurnJournal, Unavailable> {
+        self.effect("turns.ask_to_cancel", self.inner.ask_to_cancel(id, now)).await
+    }
+
     async fn remember(&self, id: &ConversationId, exchange: &Exchange, now: u64) -> Result<(), Unavailable> {
         self.effect("turns.remember", self.inner.remember(id, exchange, now)).await
     }
 
     async fn release(&self, id: &ConversationId, turn: &TurnId) -> Result<(), Unavailable> {
         self.effect("turns.release", self.inner.release(id, turn)).await
+    }
+
+    async fn summarise(&self, id: &ConversationId, summary: &Summary, now: u64) -> Result<(), Unavailable> {
+        self.effect("turns.summarise", self.inner.summarise(id, summary, now)).await
     }
 
     async fn exchanges(
@@ -229,6 +259,85 @@ impl<P: ConnectionStore> ConnectionStore for Faulty<P> {
 
     async fn locale(&self, id: &ConnectionId) -> Result<Option<Locale>, Unavailable> {
         self.effect("connections.locale", self.inner.locale(id)).await
+    }
+
+    async fn connections_of(&self, principal: &Principal) -> Result<Vec<ConnectionId>, Unavailable> {
+        self.effect("connections.connections_of", self.inner.connections_of(principal)).await
+    }
+}
+
+impl<P: TokenBuckets> TokenBuckets for Faulty<P> {
+    async fn full_at(&self, key: &BucketKey) -> Result<Option<u64>, Unavailable> {
+        self.effect("buckets.full_at", self.inner.full_at(key)).await
+    }
+
+    async fn take(&self, token: &TakeToken) -> Result<TakeOutcome, Unavailable> {
+        self.effect("buckets.take", self.inner.take(token)).await
+    }
+}
+
+impl<P: TaskQueues> TaskQueues for Faulty<P> {
+    async fn send(&self, task: &Task, delay_ms: u64) -> Result<(), Unavailable> {
+        self.effect("queues.send", self.inner.send(task, delay_ms)).await
+    }
+}
+
+impl<P: FollowUpStore> FollowUpStore for Faulty<P> {
+    async fn schedule(&self, follow_up: &ScheduledFollowUp) -> Result<(), Unavailable> {
+        self.effect("follow_ups.schedule", self.inner.schedule(follow_up)).await
+    }
+
+    async fn due(&self, principal: &Principal, now: u64, max: u32) -> Result<Vec<ScheduledFollowUp>, Unavailable> {
+        self.effect("follow_ups.due", self.inner.due(principal, now, max)).await
+    }
+
+    async fn claim(
+        &self,
+        principal: &Principal,
+        follow_up_id: &str,
+        attempt: &str,
+        now: u64,
+        until: u64,
+    ) -> Result<ClaimOutcome, Unavailable> {
+        self.effect("follow_ups.claim", self.inner.claim(principal, follow_up_id, attempt, now, until)).await
+    }
+
+    async fn finish(
+        &self,
+        principal: &Principal,
+        follow_up_id: &str,
+        attempt: &str,
+        delivered: bool,
+    ) -> Result<(), Unavailable> {
+        self.effect("follow_ups.finish", self.inner.finish(principal, follow_up_id, attempt, delivered)).await
+    }
+}
+
+impl<P: DeadLetters> DeadLetters for Faulty<P> {
+    async fn receive(&self, queue: QueueName) -> Result<Vec<DeadLetter>, Unavailable> {
+        self.effect("dead_letters.receive", self.inner.receive(queue)).await
+    }
+
+    async fn redrive(&self, queue: QueueName, letter: &DeadLetter) -> Result<(), Unavailable> {
+        self.effect("dead_letters.redrive", self.inner.redrive(queue, letter)).await
+    }
+
+    async fn delete(&self, queue: QueueName, receipt: &str) -> Result<(), Unavailable> {
+        self.effect("dead_letters.delete", self.inner.delete(queue, receipt)).await
+    }
+
+    async fn give_back(&self, queue: QueueName, receipt: &str) -> Result<(), Unavailable> {
+        self.effect("dead_letters.give_back", self.inner.give_back(queue, receipt)).await
+    }
+}
+
+impl<P: Deliveries> Deliveries for Faulty<P> {
+    async fn hide(&self, receipt: &str, for_ms: u64) -> Result<(), Unavailable> {
+        self.effect("deliveries.hide", self.inner.hide(receipt, for_ms)).await
+    }
+
+    async fn refuse(&self, body: &str, redrives: u32, first_sent_at: u64, reason: &str) -> Result<(), Unavailable> {
+        self.effect("deliveries.refuse", self.inner.refuse(body, redrives, first_sent_at, reason)).await
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use domain::ports::{Nonces, Ports};
+use domain::ports::{Nonces, Ports, TurnPorts};
 
 use crate::{
-    Faults, Faulty, ManualClock, MemoryConnections, MemoryTurns, RecordedEvents, RecordingSender, ScriptedModel,
-    ScriptedStore,
+    Faults, Faulty, ManualClock, MemoryBuckets, MemoryConnections, MemoryFollowUps, MemoryQueues, MemoryTurns,
+    RecordedEvents, RecordingSender, ScriptedModel, ScriptedStore,
 };
 
-/// Every port, in memory and on one clock. Stores, sender and events are [`Faulty`], with one count of effects. Clones
-/// share everything: one to be handed over, one to look at what became of it.
+/// Every port of a process, in memory and on one clock. Stores, queues, sender and events are [`Faulty`], with one count
+/// of effects. Clones share everything: one to be handed over, one to look at what became of it.
 #[derive(Debug, Clone)]
 pub struct InMemory {
     /// Time.
@@ -22,14 +22,20 @@ pub struct InMemory {
     pub turns: Faulty<MemoryTurns>,
     /// Who is connected.
     pub connections: Faulty<MemoryConnections>,
+    /// Token buckets.
+    pub buckets: Faulty<MemoryBuckets>,
+    /// The queues and their dead letters.
+    pub queues: Faulty<MemoryQueues>,
+    /// Follow-up messages.
+    pub follow_ups: Faulty<MemoryFollowUps>,
     /// Frames to clients.
     pub sender: Faulty<RecordingSender>,
+    /// Events about turns.
+    pub events: Faulty<RecordedEvents>,
     /// The model.
     pub model: ScriptedModel,
     /// The store's services.
     pub store: ScriptedStore,
-    /// Events about turns.
-    pub events: Faulty<RecordedEvents>,
     /// Names.
     pub nonces: SequentialNonces,
 }
@@ -39,17 +45,56 @@ impl InMemory {
     pub fn new() -> Self {
         let clock = ManualClock::new();
         let faults = Faults::new(clock.clone());
+        let queues = MemoryQueues::new(clock.clone());
         Self {
             turns: Faulty::new(MemoryTurns::default(), faults.clone()),
-            connections: Faulty::new(MemoryConnections::default(), faults.clone()),
+            connections: Faulty::new(MemoryConnections::new(clock.clone()), faults.clone()),
+            buckets: Faulty::new(MemoryBuckets::default(), faults.clone()),
+            follow_ups: Faulty::new(MemoryFollowUps::new(queues.clone()), faults.clone()),
+            queues: Faulty::new(queues, faults.clone()),
             sender: Faulty::new(RecordingSender::new(clock.clone()), faults.clone()),
+            events: Faulty::new(RecordedEvents::default(), faults.clone()),
             model: ScriptedModel::new(clock.clone()),
             store: ScriptedStore::new(clock.clone()),
-            events: Faulty::new(RecordedEvents::default(), faults.clone()),
             nonces: SequentialNonces::default(),
             clock,
             faults,
         }
+    }
+
+    /// Another process of the same world: it has its own faults, none so far, and its own round trips, which take no time.
+    /// Everything else is shared.
+    #[must_use]
+    pub fn process(&self) -> Self {
+        let faults = self.faults.for_process();
+        Self {
+            turns: self.turns.for_process(&faults),
+            connections: self.connections.for_process(&faults),
+            buckets: self.buckets.for_process(&faults),
+            queues: self.queues.for_process(&faults),
+            follow_ups: self.follow_ups.for_process(&faults),
+            sender: self.sender.for_process(&faults),
+            events: self.events.for_process(&faults),
+            faults,
+            ..self.clone()
+        }
+    }
+
+    /// The process on a machine whose clock is [skewed](ManualClock::skewed).
+    #[must_use]
+    pub fn skewed(self, offset_ms: i64) -> Self {
+        Self { clock: self.clock.skewed(offset_ms), ..self }
+    }
+
+    /// How long every call of the process takes from now on, ms; the effect happens half-way.
+    pub fn set_round_trip_ms(&self, round_trip_ms: u64) {
+        self.turns.set_round_trip_ms(round_trip_ms);
+        self.connections.set_round_trip_ms(round_trip_ms);
+        self.buckets.set_round_trip_ms(round_trip_ms);
+        self.queues.set_round_trip_ms(round_trip_ms);
+        self.follow_ups.set_round_trip_ms(round_trip_ms);
+        self.sender.set_round_trip_ms(round_trip_ms);
+        self.events.set_round_trip_ms(round_trip_ms);
     }
 
     /// Runs a process on [`ManualClock::block_on`]; none if a planned fault killed it on the way.
@@ -67,13 +112,10 @@ impl Default for InMemory {
     }
 }
 
-impl Ports for InMemory {
+impl TurnPorts for InMemory {
     type Turns = Faulty<MemoryTurns>;
-    type Connections = Faulty<MemoryConnections>;
+    type Queues = Faulty<MemoryQueues>;
     type Sender = Faulty<RecordingSender>;
-    type Model = ScriptedModel;
-    type Store = ScriptedStore;
-    type Events = Faulty<RecordedEvents>;
     type Clock = ManualClock;
     type Nonces = SequentialNonces;
 
@@ -81,24 +123,12 @@ impl Ports for InMemory {
         &self.turns
     }
 
-    fn connections(&self) -> &Self::Connections {
-        &self.connections
+    fn queues(&self) -> &Self::Queues {
+        &self.queues
     }
 
     fn sender(&self) -> &Self::Sender {
         &self.sender
-    }
-
-    fn model(&self) -> &Self::Model {
-        &self.model
-    }
-
-    fn store(&self) -> &Self::Store {
-        &self.store
-    }
-
-    fn events(&self) -> &Self::Events {
-        &self.events
     }
 
     fn clock(&self) -> &Self::Clock {
@@ -107,6 +137,34 @@ impl Ports for InMemory {
 
     fn nonces(&self) -> &Self::Nonces {
         &self.nonces
+    }
+}
+
+impl Ports for InMemory {
+    type Connections = Faulty<MemoryConnections>;
+    type Buckets = Faulty<MemoryBuckets>;
+    type FollowUps = Faulty<MemoryFollowUps>;
+    type Model = ScriptedModel;
+    type Store = ScriptedStore;
+
+    fn connections(&self) -> &Self::Connections {
+        &self.connections
+    }
+
+    fn buckets(&self) -> &Self::Buckets {
+        &self.buckets
+    }
+
+    fn follow_ups(&self) -> &Self::FollowUps {
+        &self.follow_ups
+    }
+
+    fn model(&self) -> &Self::Model {
+        &self.model
+    }
+
+    fn store(&self) -> &Self::Store {
+        &self.store
     }
 }
 

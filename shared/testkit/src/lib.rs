@@ -9,26 +9,32 @@
     reason = "this is test code: a panic is the report of a failed test"
 )]
 
+mod buckets;
 mod clock;
 mod connections;
 pub mod contract;
 mod events;
 mod faults;
+mod follow_ups;
 mod identities;
 mod in_memory;
 mod model;
+mod queues;
 pub mod samples;
 mod sender;
 mod store;
 mod turns;
 
+pub use buckets::MemoryBuckets;
 pub use clock::{ManualClock, START_MS};
 pub use connections::MemoryConnections;
 pub use events::RecordedEvents;
 pub use faults::{Effect, Fault, Faults, Faulty};
+pub use follow_ups::MemoryFollowUps;
 pub use identities::KnownTokens;
 pub use in_memory::{InMemory, SequentialNonces};
 pub use model::{ModelFailure, ScriptedModel, Step};
+pub use queues::{MemoryQueues, MessageAttributes, MessageCounts, ReceivedMessage, RedrivePolicy};
 pub use sender::{RecordingSender, SentFrame};
 pub use store::{ScriptedStore, Service, StoreData};
 pub use turns::{MemoryTurns, StoredRating};

@@ -54,6 +54,9 @@ impl Step {
 #[derive(Debug, Default)]
 struct Record {
     script: Vec<Step>,
+    /// For the next answers, before the script.
+    once: VecDeque<Vec<Step>>,
+    accepts_prefill: bool,
     asked: Vec<(u64, Prompt)>,
     cancelled: usize,
 }
@@ -66,7 +69,7 @@ pub struct ScriptedModel {
 }
 
 impl ScriptedModel {
-    /// A model that says one short sentence at once.
+    /// A model that says one short sentence at once, and does not continue what it is given the beginning of.
     pub fn new(clock: ManualClock) -> Self {
         let model = Self { clock, record: Arc::default() };
         model.follow(Step::answer(["Here you are."], 0));
@@ -76,6 +79,17 @@ impl ScriptedModel {
     /// Answers like this from now on.
     pub fn follow(&self, script: Vec<Step>) {
         self.record.lock().unwrap().script = script;
+    }
+
+    /// Gives one answer like this, before it answers as it is told to by [`Self::follow`]. Several are given in turn.
+    pub fn follow_once(&self, script: Vec<Step>) {
+        self.record.lock().unwrap().once.push_back(script);
+    }
+
+    /// Whether it continues an answer that it is given the beginning of. If a script's text begins so, it says only the
+    /// rest, without waiting for what it need not say.
+    pub fn set_accepts_prefill(&self, accepts_prefill: bool) {
+        self.record.lock().unwrap().accepts_prefill = accepts_prefill;
     }
 
     /// What it was asked, and when, Unix milliseconds.
@@ -92,8 +106,13 @@ impl ScriptedModel {
         let now_ms = self.clock.now_ms();
         let steps = {
             let mut record = self.record.lock().unwrap();
+            let script = record.once.pop_front().unwrap_or_else(|| record.script.clone());
+            let steps = match &prompt.prefill {
+                Some(prefill) if record.accepts_prefill => rest(script, prefill),
+                _ => script,
+            };
             record.asked.push((now_ms, prompt));
-            record.script.iter().cloned().collect()
+            steps.into()
         };
         Answering { model: self, steps, ended: false }
     }
@@ -109,6 +128,32 @@ impl LanguageModel for ScriptedModel {
             )
         })
     }
+
+    fn accepts_prefill(&self) -> bool {
+        self.record.lock().unwrap().accepts_prefill
+    }
+}
+
+/// What is left of a script after its text up to `said`; all of it, if its text does not begin so.
+fn rest(script: Vec<Step>, said: &str) -> Vec<Step> {
+    let mut unsaid = said;
+    let mut steps = script.iter().cloned();
+    while !unsaid.is_empty() {
+        match steps.next() {
+            Some(Step::Wait(_)) => {}
+            Some(Step::Say(text)) => {
+                if let Some(left) = unsaid.strip_prefix(&text) {
+                    unsaid = left;
+                } else if let Some(left) = text.strip_prefix(unsaid) {
+                    return std::iter::once(Step::Say(left.to_owned())).chain(steps).collect();
+                } else {
+                    return script;
+                }
+            }
+            Some(Step::Stop(_) | Step::Count(_) | Step::Fail(_) | Step::Silence) | None => return script,
+        }
+    }
+    steps.collect()
 }
 
 struct Answering {

@@ -27,6 +27,8 @@ struct Clients {
     sent: Vec<SentFrame>,
     /// How many frames a connection that hangs up still takes.
     hanging_up: HashMap<ConnectionId, usize>,
+    /// How many posts still fail.
+    failing: usize,
 }
 
 /// A [`ConnectionSender`] that delivers to memory. Clones share their record.
@@ -57,12 +59,26 @@ impl RecordingSender {
     pub fn hang_up_after(&self, connection: &ConnectionId, frames: usize) {
         self.clients.lock().unwrap().hanging_up.insert(connection.clone(), frames);
     }
+
+    /// The connection is gone from now on.
+    pub fn cut(&self, connection: &ConnectionId) {
+        self.hang_up_after(connection, 0);
+    }
+
+    /// The next `posts` fail, whomever they are for.
+    pub fn fail_next(&self, posts: usize) {
+        self.clients.lock().unwrap().failing = posts;
+    }
 }
 
 impl ConnectionSender for RecordingSender {
     async fn send(&self, connection: &ConnectionId, frame: String) -> Result<Delivery, Unavailable> {
         let at_ms = self.clock.now_ms();
         let mut clients = self.clients.lock().unwrap();
+        if let Some(left) = clients.failing.checked_sub(1) {
+            clients.failing = left;
+            return Err(Unavailable { operation: "send", source: "the post was to fail".into() });
+        }
         if let Some(takes) = clients.hanging_up.get_mut(connection) {
             match takes.checked_sub(1) {
                 Some(left) => *takes = left,

@@ -16,7 +16,7 @@ fn memory_turns_keep_the_contract() {
 
 #[test]
 fn memory_connections_keep_the_contract() {
-    ManualClock::new().block_on(contract::connection_store(&MemoryConnections::default(), "m", START_MS));
+    ManualClock::new().block_on(contract::connection_store(&MemoryConnections::new(ManualClock::new()), "m", START_MS));
 }
 
 #[test]
@@ -60,6 +60,8 @@ fn request() -> TurnRequest {
         payload_hash: "hash".to_owned(),
         text: "text".to_owned(),
         locale: Locale::En,
+        product_id: None,
+        connection: samples::connection("asked-on"),
         asked_at: START_MS,
         lease_until: START_MS + 1,
     }
@@ -105,7 +107,7 @@ fn a_dead_process_does_nothing_more() {
 fn the_model_follows_its_script_and_counts_who_leaves() {
     let ports = InMemory::new();
     ports.model.follow(Step::answer(["one ", "two"], 10));
-    let prompt = || Prompt { system: String::new(), messages: Vec::new(), answer_tokens_max: 1 };
+    let prompt = || Prompt { system: String::new(), messages: Vec::new(), prefill: None, answer_tokens_max: 1 };
     let events = ports.run(ports.model.answer(prompt()).collect::<Vec<_>>()).unwrap();
     assert_eq!((events.len(), ports.clock.now_ms()), (4, START_MS + 20));
     assert_eq!(ports.model.cancelled(), 0);

@@ -10,7 +10,7 @@ use domain::ports::{
     Unavailable,
 };
 use domain::protocol::{Rating, ServerEvent};
-use domain::turn::{Exchange, StoredTurn, TurnJournal, TurnRequest};
+use domain::turn::{Exchange, StoredTurn, Summary, TurnJournal, TurnRequest};
 
 /// What a shopper thought of an answer, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub struct StoredRating {
 
 #[derive(Debug)]
 struct ConversationRow {
+    /// Without its summary.
     conversation: Conversation,
     /// Of the last lock.
     attempt: String,
@@ -40,12 +41,18 @@ struct TurnRow {
 
 #[derive(Debug, Default)]
 struct Tables {
-    conversations: HashMap<ConversationId, ConversationRow>,
-    exchanges: HashMap<ConversationId, BTreeMap<u64, Exchange>>,
-    turns: HashMap<TurnId, TurnRow>,
+    conversations: BTreeMap<ConversationId, ConversationRow>,
+    exchanges: BTreeMap<ConversationId, BTreeMap<u64, Exchange>>,
+    summaries: BTreeMap<ConversationId, Summary>,
+    turns: BTreeMap<TurnId, TurnRow>,
 }
 
 impl Tables {
+    fn conversation(&self, id: &ConversationId) -> Option<Conversation> {
+        let row = self.conversations.get(id)?;
+        Some(Conversation { summary: self.summaries.get(id).cloned(), ..row.conversation.clone() })
+    }
+
     fn newest_exchanges(&self, id: &ConversationId, before: Option<u64>, exchanges_max: u32) -> Vec<Exchange> {
         let exchanges = self.exchanges.get(id).into_iter().flatten().rev().map(|(_, exchange)| exchange);
         let older = exchanges.filter(|exchange| before.is_none_or(|before| exchange.number < before));
@@ -63,7 +70,12 @@ impl MemoryTurns {
         self.0.lock().unwrap().turns.get(id)?.rating.clone()
     }
 
-    /// Every turn.
+    /// A conversation as it is stored.
+    pub fn conversation_of(&self, id: &ConversationId) -> Option<Conversation> {
+        self.0.lock().unwrap().conversation(id)
+    }
+
+    /// Every turn, by id.
     pub fn all_turns(&self) -> Vec<StoredTurn> {
         self.0.lock().unwrap().turns.values().map(|row| row.turn.clone()).collect()
     }
@@ -84,8 +96,8 @@ impl TurnStore for MemoryTurns {
         exchanges_max: u32,
     ) -> Result<Option<(Conversation, Vec<Exchange>)>, Unavailable> {
         let tables = self.0.lock().unwrap();
-        let row = tables.conversations.get(id);
-        Ok(row.map(|row| (row.conversation.clone(), tables.newest_exchanges(id, None, exchanges_max))))
+        let conversation = tables.conversation(id);
+        Ok(conversation.map(|conversation| (conversation, tables.newest_exchanges(id, None, exchanges_max))))
     }
 
     async fn lock(&self, request: &LockRequest) -> Result<LockOutcome, Unavailable> {
@@ -103,7 +115,8 @@ impl TurnStore for MemoryTurns {
         } else if request.number != 1 {
             return Ok(LockOutcome::Changed);
         }
-        let conversation = Conversation { owner: request.owner.clone(), turns: request.number, lock: Some(lock) };
+        let conversation =
+            Conversation { owner: request.owner.clone(), turns: request.number, lock: Some(lock), summary: None };
         let row = ConversationRow { conversation, attempt: request.attempt.clone() };
         tables.conversations.insert(request.conversation_id.clone(), row);
         Ok(LockOutcome::Locked)
@@ -137,6 +150,7 @@ impl TurnStore for MemoryTurns {
         }
         journal.epoch = write.epoch;
         journal.frames.extend(write.frames.iter().cloned());
+        journal.hold = Some(write.hold);
         journal.outcome = write.outcome.clone();
         let written = journal.clone();
         (row.writer, row.number) = (write.writer.clone(), write.number);
@@ -152,9 +166,16 @@ impl TurnStore for MemoryTurns {
         Ok(journal.clone())
     }
 
+    async fn ask_to_cancel(&self, id: &TurnId, _now: u64) -> Result<TurnJournal, Unavailable> {
+        let mut tables = self.0.lock().unwrap();
+        let journal = &mut tables.turns.get_mut(id).ok_or(unknown("ask_to_cancel"))?.turn.journal;
+        journal.cancel_asked |= journal.outcome.is_none();
+        Ok(journal.clone())
+    }
+
     async fn remember(&self, id: &ConversationId, exchange: &Exchange, _now: u64) -> Result<(), Unavailable> {
         let mut tables = self.0.lock().unwrap();
-        tables.exchanges.entry(id.clone()).or_default().insert(exchange.number, exchange.clone());
+        tables.exchanges.entry(id.clone()).or_default().entry(exchange.number).or_insert(exchange.clone());
         Ok(())
     }
 
@@ -162,6 +183,14 @@ impl TurnStore for MemoryTurns {
         let mut tables = self.0.lock().unwrap();
         if let Some(row) = tables.conversations.get_mut(id) {
             row.conversation.lock.take_if(|lock| lock.turn_id == *turn);
+        }
+        Ok(())
+    }
+
+    async fn summarise(&self, id: &ConversationId, summary: &Summary, _now: u64) -> Result<(), Unavailable> {
+        let mut tables = self.0.lock().unwrap();
+        if tables.summaries.get(id).is_none_or(|held| summary.through > held.through) {
+            tables.summaries.insert(id.clone(), summary.clone());
         }
         Ok(())
     }
