@@ -1,52 +1,49 @@
-//! The adapters of `message`, together.
+//! The adapters of the functions that work on turns, together.
 
 use aws_config::SdkConfig;
-use domain::ports::Ports;
+use domain::ports::{Ports, TurnPorts};
 
-use crate::configuration::MessageConfiguration;
+use crate::configuration::{
+    AnswerConfiguration, MessageConfiguration, TurnConfiguration, WatchdogConfiguration, WorkerConfiguration,
+};
 use crate::{
-    ApiGatewaySender, BedrockModel, DynamoDbConnections, DynamoDbTurns, HttpStore, RandomNonces, SnsTurnEvents,
-    SystemClock, clients,
+    ApiGatewaySender, BedrockModel, DynamoDbBuckets, DynamoDbConnections, DynamoDbFollowUps, DynamoDbTurns, HttpStore,
+    RandomNonces, Schedules, SnsTurnEvents, SqsMessages, SqsQueues, SystemClock, clients,
 };
 
-/// Every port of the domain on the real thing.
+/// What it takes to end turns, on the real things.
 #[derive(Debug, Clone)]
-pub struct Adapters {
+pub struct TurnAdapters {
+    dynamodb: aws_sdk_dynamodb::Client,
+    sqs: aws_sdk_sqs::Client,
     turns: DynamoDbTurns<SystemClock>,
-    connections: DynamoDbConnections<SystemClock>,
+    queues: SqsQueues,
     sender: ApiGatewaySender,
-    model: BedrockModel,
-    store: HttpStore,
-    events: SnsTurnEvents,
     clock: SystemClock,
     nonces: RandomNonces,
 }
 
-impl Adapters {
+impl TurnAdapters {
     /// The adapters of an environment.
-    pub fn new(sdk: &SdkConfig, configuration: &MessageConfiguration) -> Self {
-        let dynamodb = clients::dynamodb(sdk);
-        let table = &configuration.table_name;
+    pub fn new(sdk: &SdkConfig, configuration: &TurnConfiguration) -> Self {
+        let (watchdog, follow_up) = (&configuration.watchdog_queue_url, &configuration.follow_up_queue_url);
+        let (dynamodb, sqs) = (clients::dynamodb(sdk), clients::sqs(sdk));
         Self {
-            turns: DynamoDbTurns::new(dynamodb.clone(), table, SystemClock),
-            connections: DynamoDbConnections::new(dynamodb, table, SystemClock),
+            turns: DynamoDbTurns::new(dynamodb.clone(), &configuration.table_name, SystemClock),
+            queues: SqsQueues::new(sqs.clone(), watchdog, follow_up),
+            dynamodb,
+            sqs,
             sender: ApiGatewaySender::new(clients::api_gateway_management(sdk, &configuration.callback_url)),
-            model: BedrockModel::new(clients::bedrock_runtime(sdk), &configuration.model_id),
-            store: HttpStore::new(configuration.store.clone()),
-            events: SnsTurnEvents::new(clients::sns(sdk), &configuration.turn_events_topic_arn),
             clock: SystemClock,
             nonces: RandomNonces,
         }
     }
 }
 
-impl Ports for Adapters {
+impl TurnPorts for TurnAdapters {
     type Turns = DynamoDbTurns<SystemClock>;
-    type Connections = DynamoDbConnections<SystemClock>;
+    type Queues = SqsQueues;
     type Sender = ApiGatewaySender;
-    type Model = BedrockModel;
-    type Store = HttpStore;
-    type Events = SnsTurnEvents;
     type Clock = SystemClock;
     type Nonces = RandomNonces;
 
@@ -54,12 +51,105 @@ impl Ports for Adapters {
         &self.turns
     }
 
-    fn connections(&self) -> &Self::Connections {
-        &self.connections
+    fn queues(&self) -> &Self::Queues {
+        &self.queues
     }
 
     fn sender(&self) -> &Self::Sender {
         &self.sender
+    }
+
+    fn clock(&self) -> &Self::Clock {
+        &self.clock
+    }
+
+    fn nonces(&self) -> &Self::Nonces {
+        &self.nonces
+    }
+}
+
+/// What it takes to answer, on the real things.
+#[derive(Debug, Clone)]
+pub struct Adapters {
+    turns: TurnAdapters,
+    connections: DynamoDbConnections<SystemClock>,
+    buckets: DynamoDbBuckets,
+    follow_ups: DynamoDbFollowUps<SystemClock>,
+    model: BedrockModel,
+    store: HttpStore,
+}
+
+impl Adapters {
+    /// The adapters of `message`: it delivers follow-ups and schedules none.
+    pub fn new(sdk: &SdkConfig, configuration: &MessageConfiguration) -> Self {
+        let turns = TurnAdapters::new(sdk, &configuration.answers.turns);
+        Self::answering(sdk, &configuration.answers, turns, None)
+    }
+
+    fn answering(
+        sdk: &SdkConfig,
+        configuration: &AnswerConfiguration,
+        turns: TurnAdapters,
+        schedules: Option<Schedules>,
+    ) -> Self {
+        let (dynamodb, table) = (&turns.dynamodb, &configuration.turns.table_name);
+        let bedrock = clients::bedrock_runtime(sdk);
+        Self {
+            connections: DynamoDbConnections::new(dynamodb.clone(), table, SystemClock),
+            buckets: DynamoDbBuckets::new(dynamodb.clone(), table),
+            follow_ups: DynamoDbFollowUps::new(dynamodb.clone(), table, schedules, SystemClock),
+            model: BedrockModel::new(bedrock, &configuration.model_id, configuration.model_prefill),
+            store: HttpStore::new(configuration.store.clone()),
+            turns,
+        }
+    }
+}
+
+impl TurnPorts for Adapters {
+    type Turns = DynamoDbTurns<SystemClock>;
+    type Queues = SqsQueues;
+    type Sender = ApiGatewaySender;
+    type Clock = SystemClock;
+    type Nonces = RandomNonces;
+
+    fn turns(&self) -> &Self::Turns {
+        self.turns.turns()
+    }
+
+    fn queues(&self) -> &Self::Queues {
+        self.turns.queues()
+    }
+
+    fn sender(&self) -> &Self::Sender {
+        self.turns.sender()
+    }
+
+    fn clock(&self) -> &Self::Clock {
+        self.turns.clock()
+    }
+
+    fn nonces(&self) -> &Self::Nonces {
+        self.turns.nonces()
+    }
+}
+
+impl Ports for Adapters {
+    type Connections = DynamoDbConnections<SystemClock>;
+    type Buckets = DynamoDbBuckets;
+    type FollowUps = DynamoDbFollowUps<SystemClock>;
+    type Model = BedrockModel;
+    type Store = HttpStore;
+
+    fn connections(&self) -> &Self::Connections {
+        &self.connections
+    }
+
+    fn buckets(&self) -> &Self::Buckets {
+        &self.buckets
+    }
+
+    fn follow_ups(&self) -> &Self::FollowUps {
+        &self.follow_ups
     }
 
     fn model(&self) -> &Self::Model {
@@ -69,16 +159,50 @@ impl Ports for Adapters {
     fn store(&self) -> &Self::Store {
         &self.store
     }
+}
 
-    fn events(&self) -> &Self::Events {
-        &self.events
+/// The adapters of `follow-up-worker`.
+#[derive(Debug, Clone)]
+pub struct WorkerAdapters {
+    /// What it answers with. Follow-ups are scheduled, too.
+    pub ports: Adapters,
+    /// What it was delivered.
+    pub deliveries: SqsMessages,
+}
+
+impl WorkerAdapters {
+    /// The adapters of an environment.
+    pub fn new(sdk: &SdkConfig, configuration: &WorkerConfiguration) -> Self {
+        let answers = &configuration.answers;
+        let turns = TurnAdapters::new(sdk, &answers.turns);
+        let (queue, dlq) = (&answers.turns.follow_up_queue_url, &configuration.follow_up_dlq_url);
+        let deliveries = SqsMessages::new(turns.sqs.clone(), queue, dlq);
+        let schedules = Schedules {
+            client: clients::scheduler(sdk),
+            group: configuration.schedule_group.clone(),
+            queue_arn: configuration.follow_up_queue_arn.clone(),
+            role_arn: configuration.schedule_role_arn.clone(),
+            queues: turns.queues.clone(),
+        };
+        Self { ports: Adapters::answering(sdk, answers, turns, Some(schedules)), deliveries }
     }
+}
 
-    fn clock(&self) -> &Self::Clock {
-        &self.clock
-    }
+/// The adapters of `watchdog`.
+#[derive(Debug, Clone)]
+pub struct WatchdogAdapters {
+    /// What it ends turns with.
+    pub ports: TurnAdapters,
+    /// Where it tells of them.
+    pub events: SnsTurnEvents,
+}
 
-    fn nonces(&self) -> &Self::Nonces {
-        &self.nonces
+impl WatchdogAdapters {
+    /// The adapters of an environment.
+    pub fn new(sdk: &SdkConfig, configuration: &WatchdogConfiguration) -> Self {
+        Self {
+            ports: TurnAdapters::new(sdk, &configuration.turns),
+            events: SnsTurnEvents::new(clients::sns(sdk), &configuration.turn_events_topic_arn),
+        }
     }
 }

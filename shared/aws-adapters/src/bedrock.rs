@@ -21,19 +21,23 @@ const TEMPERATURE: f32 = 0.3;
 pub struct BedrockModel {
     client: Client,
     model_id: String,
+    accepts_prefill: bool,
 }
 
 impl BedrockModel {
-    /// The model with that id, ARN or inference profile.
-    pub fn new(client: Client, model_id: impl Into<String>) -> Self {
-        Self { client, model_id: model_id.into() }
+    /// The model with that id, ARN or inference profile, and whether it continues an answer that a prompt begins.
+    pub fn new(client: Client, model_id: impl Into<String>, accepts_prefill: bool) -> Self {
+        Self { client, model_id: model_id.into(), accepts_prefill }
     }
 }
 
 impl LanguageModel for BedrockModel {
     fn answer(&self, prompt: Prompt) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send {
         async_stream::try_stream! {
-            let messages = prompt.messages.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
+            // Bedrock refuses a last message that ends in white space.
+            let prefill = prompt.prefill.map(|text| text.trim_end().to_owned()).filter(|text| !text.is_empty());
+            let prefill = prefill.map(|text| PromptMessage { role: Role::Assistant, text });
+            let messages = prompt.messages.into_iter().chain(prefill).map(message).collect::<Result<Vec<_>, _>>()?;
             let answer = self
                 .client
                 .converse_stream()
@@ -56,6 +60,10 @@ impl LanguageModel for BedrockModel {
                 }
             }
         }
+    }
+
+    fn accepts_prefill(&self) -> bool {
+        self.accepts_prefill
     }
 }
 

@@ -74,8 +74,8 @@ pub fn api_gateway_management(config: &SdkConfig, callback_url: &str) -> aws_sdk
     aws_sdk_apigatewaymanagement::Client::from_conf(config)
 }
 
-/// Bedrock: the beginning of an answer in 4 s, with retries in 9 s, before the turn's owner calls it silent (10 s). Silence within a stream is the turn's own limit,
-/// so the SDK's stalled-stream protection, which is stricter, is off.
+/// Bedrock: the beginning of an answer in 4 s, with retries in 9 s, before the turn's owner calls it silent (10 s). Silence
+/// within a stream is the turn's own limit, so the SDK's stalled-stream protection, which is stricter, is off.
 pub fn bedrock_runtime(config: &SdkConfig) -> aws_sdk_bedrockruntime::Client {
     let config = aws_sdk_bedrockruntime::config::Builder::from(config)
         .timeout_config(timeouts(4_000, 9_000))
@@ -92,4 +92,28 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
         .retry_config(retries())
         .build();
     aws_sdk_sns::Client::from_conf(config)
+}
+
+/// SQS: an attempt in 1 s, a call with its retries in 2 s.
+pub fn sqs(config: &SdkConfig) -> aws_sdk_sqs::Client {
+    sqs_within(config, timeouts(1_000, 2_000))
+}
+
+/// SQS for who waits a second for messages: an attempt in 3 s, a call with its retries in 6 s.
+pub fn sqs_receiving(config: &SdkConfig) -> aws_sdk_sqs::Client {
+    sqs_within(config, timeouts(3_000, 6_000))
+}
+
+fn sqs_within(config: &SdkConfig, timeouts: TimeoutConfig) -> aws_sdk_sqs::Client {
+    let config = aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts).retry_config(retries()).build();
+    aws_sdk_sqs::Client::from_conf(config)
+}
+
+/// EventBridge Scheduler: an attempt in 2 s, a call with its retries in 5 s.
+pub fn scheduler(config: &SdkConfig) -> aws_sdk_scheduler::Client {
+    let config = aws_sdk_scheduler::config::Builder::from(config)
+        .timeout_config(timeouts(2_000, 5_000))
+        .retry_config(retries())
+        .build();
+    aws_sdk_scheduler::Client::from_conf(config)
 }

@@ -1,9 +1,13 @@
 //! The clock and the source of names.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use domain::ports::{Clock, Nonces};
 use uuid::Uuid;
+
+/// What [`Clock::monotonic_ms`] counts from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The environment's clock. Read anew each time: Lambda freezes an environment between invocations, and a clock that
 /// only counts from its start would stand still meanwhile.
@@ -15,6 +19,11 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Lambda freezes an environment only between invocations: within one, no pause goes uncounted.
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn sleep_until(&self, at_ms: u64) {

@@ -10,12 +10,13 @@ pub const AUTHORIZER_VARIABLES: [&str; 6] =
 /// The environment variables of `connect` and `disconnect`.
 pub const CONNECTION_VARIABLES: [&str; 2] = ["LOG_LEVEL", "TABLE_NAME"];
 /// The environment variables of `message`.
-pub const MESSAGE_VARIABLES: [&str; 13] = [
+pub const MESSAGE_VARIABLES: [&str; 15] = [
     "LOG_LEVEL",
     "TABLE_NAME",
     "CALLBACK_URL",
     "SESSION_KEY",
     "MODEL_ID",
+    "MODEL_PREFILL",
     "CATALOG_URL",
     "RECOMMENDATIONS_URL",
     "ORDERS_URL",
@@ -23,7 +24,42 @@ pub const MESSAGE_VARIABLES: [&str; 13] = [
     "REVIEWS_URL",
     "KNOWLEDGE_URL",
     "STORE_KEY",
-    "TURN_EVENTS_TOPIC_ARN",
+    "WATCHDOG_QUEUE_URL",
+    "FOLLOW_UP_QUEUE_URL",
+];
+/// The environment variables of `follow-up-worker`.
+pub const WORKER_VARIABLES: [&str; 18] = [
+    "LOG_LEVEL",
+    "TABLE_NAME",
+    "CALLBACK_URL",
+    "MODEL_ID",
+    "MODEL_PREFILL",
+    "CATALOG_URL",
+    "RECOMMENDATIONS_URL",
+    "ORDERS_URL",
+    "PROMOTIONS_URL",
+    "REVIEWS_URL",
+    "KNOWLEDGE_URL",
+    "STORE_KEY",
+    "WATCHDOG_QUEUE_URL",
+    "FOLLOW_UP_QUEUE_URL",
+    "FOLLOW_UP_QUEUE_ARN",
+    "FOLLOW_UP_DLQ_URL",
+    "SCHEDULE_GROUP",
+    "SCHEDULE_ROLE_ARN",
+];
+/// The environment variables of `watchdog`.
+pub const WATCHDOG_VARIABLES: [&str; 6] =
+    ["LOG_LEVEL", "TABLE_NAME", "CALLBACK_URL", "WATCHDOG_QUEUE_URL", "FOLLOW_UP_QUEUE_URL", "TURN_EVENTS_TOPIC_ARN"];
+/// The environment variables of `dlq-redriver`.
+pub const REDRIVER_VARIABLES: [&str; 7] = [
+    "LOG_LEVEL",
+    "TABLE_NAME",
+    "CALLBACK_URL",
+    "WATCHDOG_QUEUE_URL",
+    "FOLLOW_UP_QUEUE_URL",
+    "WATCHDOG_DLQ_URL",
+    "FOLLOW_UP_DLQ_URL",
 ];
 /// The environment variables of `store-api`.
 pub const STORE_API_VARIABLES: [&str; 4] = ["LOG_LEVEL", "STORE_TABLE_NAME", "STORE_KEY", "STORE_PAGE_URL"];
@@ -65,6 +101,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.problems.push(format!("{name} is not an http(s) URL"));
         }
         url.trim_end_matches('/').to_owned()
+    }
+
+    fn boolean(&mut self, name: &str) -> bool {
+        match self.required(name).as_str() {
+            "true" => true,
+            "false" | "" => false,
+            _other => {
+                self.problems.push(format!("{name} is neither true nor false"));
+                false
+            }
+        }
     }
 
     fn session_key(&mut self) -> Option<SessionKey> {
@@ -160,21 +207,69 @@ pub struct StoreConfiguration {
     pub store_key: String,
 }
 
-/// What `message` is told.
+/// What every function that works on turns is told.
 #[derive(Debug, Clone)]
-pub struct MessageConfiguration {
+pub struct TurnConfiguration {
     /// The table of connections, conversations and turns.
     pub table_name: String,
     /// Where frames to clients are posted.
     pub callback_url: String,
-    /// Derives ids and signs resume tokens.
-    pub session_key: SessionKey,
+    /// The queue of the watchdog.
+    pub watchdog_queue_url: String,
+    /// The queue of everything else that is done later.
+    pub follow_up_queue_url: String,
+}
+
+impl TurnConfiguration {
+    fn read(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Self {
+        Self {
+            table_name: reader.required("TABLE_NAME"),
+            callback_url: reader.url("CALLBACK_URL"),
+            watchdog_queue_url: reader.url("WATCHDOG_QUEUE_URL"),
+            follow_up_queue_url: reader.url("FOLLOW_UP_QUEUE_URL"),
+        }
+    }
+}
+
+/// What every function that answers is told.
+#[derive(Debug, Clone)]
+pub struct AnswerConfiguration {
+    /// Where turns are.
+    pub turns: TurnConfiguration,
     /// The Bedrock model or inference profile.
     pub model_id: String,
+    /// Whether the model continues an answer that it is given the beginning of.
+    pub model_prefill: bool,
     /// Where the store's services are.
     pub store: StoreConfiguration,
-    /// The topic of turn events.
-    pub turn_events_topic_arn: String,
+}
+
+impl AnswerConfiguration {
+    fn read(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Self {
+        Self {
+            turns: TurnConfiguration::read(reader),
+            model_id: reader.required("MODEL_ID"),
+            model_prefill: reader.boolean("MODEL_PREFILL"),
+            store: StoreConfiguration {
+                catalog_url: reader.url("CATALOG_URL"),
+                recommendations_url: reader.url("RECOMMENDATIONS_URL"),
+                orders_url: reader.url("ORDERS_URL"),
+                promotions_url: reader.url("PROMOTIONS_URL"),
+                reviews_url: reader.url("REVIEWS_URL"),
+                knowledge_url: reader.url("KNOWLEDGE_URL"),
+                store_key: reader.required("STORE_KEY"),
+            },
+        }
+    }
+}
+
+/// What `message` is told.
+#[derive(Debug, Clone)]
+pub struct MessageConfiguration {
+    /// What it answers with.
+    pub answers: AnswerConfiguration,
+    /// Derives ids and signs resume tokens.
+    pub session_key: SessionKey,
 }
 
 impl MessageConfiguration {
@@ -184,28 +279,89 @@ impl MessageConfiguration {
     /// [`ConfigurationError`] names everything that is missing or malformed.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
         let mut reader = Reader::new(lookup);
-        let table_name = reader.required("TABLE_NAME");
-        let callback_url = reader.url("CALLBACK_URL");
-        let model_id = reader.required("MODEL_ID");
-        let store = StoreConfiguration {
-            catalog_url: reader.url("CATALOG_URL"),
-            recommendations_url: reader.url("RECOMMENDATIONS_URL"),
-            orders_url: reader.url("ORDERS_URL"),
-            promotions_url: reader.url("PROMOTIONS_URL"),
-            reviews_url: reader.url("REVIEWS_URL"),
-            knowledge_url: reader.url("KNOWLEDGE_URL"),
-            store_key: reader.required("STORE_KEY"),
-        };
-        let turn_events_topic_arn = reader.required("TURN_EVENTS_TOPIC_ARN");
+        let answers = AnswerConfiguration::read(&mut reader);
         let key = reader.session_key();
-        reader.finish(key.map(|session_key| Self {
-            table_name,
-            callback_url,
-            session_key,
-            model_id,
-            store,
-            turn_events_topic_arn,
-        }))
+        reader.finish(key.map(|session_key| Self { answers, session_key }))
+    }
+}
+
+/// What `follow-up-worker` is told.
+#[derive(Debug, Clone)]
+pub struct WorkerConfiguration {
+    /// What it answers with.
+    pub answers: AnswerConfiguration,
+    /// The follow-up queue, as schedules name it.
+    pub follow_up_queue_arn: String,
+    /// The follow-up queue's dead letters.
+    pub follow_up_dlq_url: String,
+    /// The group of the schedules of EventBridge Scheduler.
+    pub schedule_group: String,
+    /// The role in which the scheduler sends to the follow-up queue.
+    pub schedule_role_arn: String,
+}
+
+impl WorkerConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let configuration = Self {
+            answers: AnswerConfiguration::read(&mut reader),
+            follow_up_queue_arn: reader.required("FOLLOW_UP_QUEUE_ARN"),
+            follow_up_dlq_url: reader.url("FOLLOW_UP_DLQ_URL"),
+            schedule_group: reader.required("SCHEDULE_GROUP"),
+            schedule_role_arn: reader.required("SCHEDULE_ROLE_ARN"),
+        };
+        reader.finish(Some(configuration))
+    }
+}
+
+/// What `watchdog` is told.
+#[derive(Debug, Clone)]
+pub struct WatchdogConfiguration {
+    /// Where turns are.
+    pub turns: TurnConfiguration,
+    /// The topic of turn events.
+    pub turn_events_topic_arn: String,
+}
+
+impl WatchdogConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let turns = TurnConfiguration::read(&mut reader);
+        let turn_events_topic_arn = reader.required("TURN_EVENTS_TOPIC_ARN");
+        reader.finish(Some(Self { turns, turn_events_topic_arn }))
+    }
+}
+
+/// What `dlq-redriver` is told.
+#[derive(Debug, Clone)]
+pub struct RedriverConfiguration {
+    /// Where turns are, and the queues to redrive to.
+    pub turns: TurnConfiguration,
+    /// The dead letters of the watchdog's queue.
+    pub watchdog_dlq_url: String,
+    /// The dead letters of the follow-up queue.
+    pub follow_up_dlq_url: String,
+}
+
+impl RedriverConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let turns = TurnConfiguration::read(&mut reader);
+        let watchdog_dlq_url = reader.url("WATCHDOG_DLQ_URL");
+        let follow_up_dlq_url = reader.url("FOLLOW_UP_DLQ_URL");
+        reader.finish(Some(Self { turns, watchdog_dlq_url, follow_up_dlq_url }))
     }
 }
 
@@ -246,6 +402,7 @@ mod tests {
     fn complete(name: &str) -> Option<String> {
         Some(match name {
             "SESSION_KEY" => KEY.to_owned(),
+            "MODEL_PREFILL" => "true".to_owned(),
             name if name.ends_with("_URL") => "https://store.example/".to_owned(),
             name => format!("value of {name}"),
         })
@@ -274,6 +431,9 @@ mod tests {
         check_names(&AUTHORIZER_VARIABLES, |lookup| AuthorizerConfiguration::from_lookup(lookup));
         check_names(&CONNECTION_VARIABLES, |lookup| ConnectionConfiguration::from_lookup(lookup));
         check_names(&MESSAGE_VARIABLES, |lookup| MessageConfiguration::from_lookup(lookup));
+        check_names(&WORKER_VARIABLES, |lookup| WorkerConfiguration::from_lookup(lookup));
+        check_names(&WATCHDOG_VARIABLES, |lookup| WatchdogConfiguration::from_lookup(lookup));
+        check_names(&REDRIVER_VARIABLES, |lookup| RedriverConfiguration::from_lookup(lookup));
         check_names(&STORE_API_VARIABLES, |lookup| StoreApiConfiguration::from_lookup(lookup));
     }
 
@@ -294,6 +454,19 @@ mod tests {
     #[test]
     fn base_urls_lose_their_last_slash() {
         let configuration = MessageConfiguration::from_lookup(complete).unwrap();
-        assert_eq!(configuration.store.catalog_url, "https://store.example");
+        assert_eq!(configuration.answers.store.catalog_url, "https://store.example");
+    }
+
+    #[test]
+    fn a_switch_is_true_or_false() {
+        let read = |value: &str| {
+            let lookup = |name: &str| if name == "MODEL_PREFILL" { Some(value.to_owned()) } else { complete(name) };
+            MessageConfiguration::from_lookup(lookup).map(|configuration| configuration.answers.model_prefill)
+        };
+        assert_eq!((read("true"), read("false")), (Ok(true), Ok(false)));
+        for malformed in ["True", "1", "no", " "] {
+            let error = read(malformed).unwrap_err();
+            assert_eq!(error.to_string(), "configuration: MODEL_PREFILL is neither true nor false");
+        }
     }
 }

@@ -4,16 +4,14 @@
 //! once cannot both be the last. A connection's own item leads from its id to its principal, for `$disconnect`.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::{ConnectionId, Principal};
 use domain::ports::{Clock, Connection, ConnectionStore, Registration, Unavailable};
 use domain::protocol::Locale;
 
 use crate::table::{
-    CONNECTION, CONNECTIONS, EXPIRES_AT, Item, connection_pk, expiry, json, json_of, number, number_of, principal_pk,
-    text, text_of, unavailable,
+    CONNECTION, CONNECTIONS, EXPIRES_AT, Item, conditional, connection_pk, expiry, json, json_of, number, number_of,
+    principal_pk, text, text_of, unavailable,
 };
 
 /// Connections in the table of [`DynamoDbTurns`](crate::DynamoDbTurns).
@@ -28,6 +26,16 @@ fn member(id: &ConnectionId, expires_at: u64) -> String {
     format!("{expires_at}|{id}")
 }
 
+/// The connection of a member that has not expired.
+fn current(member: &str, now: u64) -> Option<ConnectionId> {
+    let (expires_at, id) = member.split_once('|')?;
+    (expires_at.parse::<u64>().ok()? > now).then(|| ConnectionId(id.to_owned()))
+}
+
+fn members_of(item: &Item) -> Vec<String> {
+    item.get("members").and_then(|members| members.as_ss().ok()).cloned().unwrap_or_default()
+}
+
 impl<C: Clock> DynamoDbConnections<C> {
     /// The store in a table that exists.
     pub fn new(client: Client, table: impl Into<String>, clock: C) -> Self {
@@ -35,7 +43,7 @@ impl<C: Clock> DynamoDbConnections<C> {
     }
 
     /// Adds to a principal's set, if there is room; else answers the set.
-    async fn add(&self, connection: &Connection, max: usize) -> Result<Option<Vec<String>>, SdkError<UpdateItemError>> {
+    async fn add(&self, connection: &Connection, max: usize) -> Result<Option<Vec<String>>, Unavailable> {
         let added = self
             .client
             .update_item()
@@ -54,29 +62,17 @@ impl<C: Clock> DynamoDbConnections<C> {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        match added {
-            Ok(_) => Ok(None),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                    let members = failed.item().and_then(|item| item.get("members")?.as_ss().ok()).cloned();
-                    Ok(Some(members.unwrap_or_default()))
-                }
-                _other => Err(error),
-            },
-        }
+        Ok(conditional("register connection", added)?.err().map(|item| members_of(&item)))
     }
 
-    async fn item(&self, operation: &'static str, id: &ConnectionId) -> Result<Option<Item>, Unavailable> {
-        let read = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", connection_pk(id))
-            .key("sk", text(CONNECTION))
-            .consistent_read(true)
-            .send()
-            .await;
-        Ok(read.map_err(unavailable(operation))?.item)
+    async fn item(
+        &self,
+        operation: &'static str,
+        pk: AttributeValue,
+        sk: &'static str,
+    ) -> Result<Option<Item>, Unavailable> {
+        let read = self.client.get_item().table_name(&self.table).key("pk", pk).key("sk", text(sk));
+        Ok(read.consistent_read(true).send().await.map_err(unavailable(operation))?.item)
     }
 
     async fn remove(&self, principal: &Principal, members: Vec<String>) -> Result<(), Unavailable> {
@@ -96,18 +92,15 @@ impl<C: Clock> DynamoDbConnections<C> {
 
 impl<C: Clock> ConnectionStore for DynamoDbConnections<C> {
     async fn register(&self, connection: &Connection, per_principal_max: usize) -> Result<Registration, Unavailable> {
-        let operation = "register connection";
-        if let Some(members) = self.add(connection, per_principal_max).await.map_err(unavailable(operation))? {
+        if let Some(members) = self.add(connection, per_principal_max).await? {
             let now = self.clock.now_ms();
-            let is_expired = |member: &String| {
-                member.split_once('|').and_then(|(at, _)| at.parse::<u64>().ok()).is_none_or(|at| at <= now)
-            };
+            let is_expired = |member: &String| current(member, now).is_none();
             let expired: Vec<String> = members.into_iter().filter(is_expired).collect();
             if expired.is_empty() {
                 return Ok(Registration::TooMany);
             }
             self.remove(&connection.principal, expired).await?;
-            if self.add(connection, per_principal_max).await.map_err(unavailable(operation))?.is_some() {
+            if self.add(connection, per_principal_max).await?.is_some() {
                 return Ok(Registration::TooMany);
             }
         }
@@ -123,13 +116,13 @@ impl<C: Clock> ConnectionStore for DynamoDbConnections<C> {
             .item(EXPIRES_AT, expiry(connection.expires_at))
             .send()
             .await
-            .map_err(unavailable(operation))?;
+            .map_err(unavailable("register connection"))?;
         Ok(Registration::Registered)
     }
 
     async fn forget(&self, id: &ConnectionId) -> Result<(), Unavailable> {
         let operation = "forget connection";
-        let Some(item) = self.item(operation, id).await? else { return Ok(()) };
+        let Some(item) = self.item(operation, connection_pk(id), CONNECTION).await? else { return Ok(()) };
         let principal = text_of(&item, "principal").map_err(unavailable(operation))?;
         let closes_at = number_of(&item, "closes_at").map_err(unavailable(operation))?;
         // The set first: whoever repeats this after a failure half-way still finds the item.
@@ -159,17 +152,17 @@ impl<C: Clock> ConnectionStore for DynamoDbConnections<C> {
             .expression_attribute_values(":spoken", json(&locale))
             .send()
             .await;
-        match updated {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _other => Err(unavailable("keep language")(error)),
-            },
-        }
+        conditional("keep language", updated).map(drop)
     }
 
     async fn locale(&self, id: &ConnectionId) -> Result<Option<Locale>, Unavailable> {
-        let item = self.item("read language", id).await?;
+        let item = self.item("read language", connection_pk(id), CONNECTION).await?;
         Ok(item.and_then(|item| json_of(&item, "spoken").ok()))
+    }
+
+    async fn connections_of(&self, principal: &Principal) -> Result<Vec<ConnectionId>, Unavailable> {
+        let item = self.item("read connections", principal_pk(principal), CONNECTIONS).await?.unwrap_or_default();
+        let now = self.clock.now_ms();
+        Ok(members_of(&item).iter().filter_map(|member| current(member, now)).collect())
     }
 }

@@ -5,12 +5,16 @@
 
 mod adapters;
 mod bedrock;
+mod buckets;
 pub mod clients;
 mod clock;
 pub mod configuration;
 mod connections;
+mod dead_letters;
 mod events;
+mod follow_ups;
 mod identity;
+mod queues;
 mod runtime;
 mod sender;
 mod store;
@@ -18,12 +22,16 @@ mod table;
 pub mod telemetry;
 mod turns;
 
-pub use adapters::Adapters;
+pub use adapters::{Adapters, TurnAdapters, WatchdogAdapters, WorkerAdapters};
 pub use bedrock::BedrockModel;
+pub use buckets::DynamoDbBuckets;
 pub use clock::{RandomNonces, SystemClock};
 pub use connections::DynamoDbConnections;
+pub use dead_letters::SqsDeadLetters;
 pub use events::SnsTurnEvents;
+pub use follow_ups::{DynamoDbFollowUps, Schedules};
 pub use identity::TokenVerifier;
+pub use queues::{SqsMessages, SqsQueues};
 pub use runtime::runtime;
 pub use sender::ApiGatewaySender;
 pub use store::HttpStore;

@@ -3,18 +3,28 @@
 //! | item | `pk` | `sk` | written by |
 //! |---|---|---|---|
 //! | request | `turn#ID` | `request` | admission, once |
-//! | run | `turn#ID` | `run` | the turn's owner; subscribers |
+//! | run | `turn#ID` | `run` | the turn's owner; subscribers; who asks to cancel |
 //! | feedback | `turn#ID` | `feedback` | the shopper's last word |
 //! | exchange | `conversation#ID` | `turn#NUMBER` | settling |
 //! | conversation | `conversation#ID` | `~conversation` | admission (lock, number), settling (release) |
+//! | summary | `conversation#ID` | `~summary` | follow-up worker |
 //! | connection | `connection#ID` | `connection` | connect; session start (language) |
 //! | connections | `principal#ID` | `connections` | connect, disconnect |
+//! | bucket | `principal#ID` | `bucket#messages`, `bucket#replays` | admission, resume |
+//! | bucket | `address#DIGEST` | `bucket#connections` | connect |
+//! | follow-up | `principal#ID` | `follow_up#ID` | follow-up worker; whoever delivers it |
 //!
-//! `~` sorts after every `turn#`: one query backwards reads a conversation and its newest exchanges.
+//! `~` sorts after every `turn#`: one query backwards reads a conversation's summary, the conversation and its newest
+//! exchanges.
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use domain::ids::{ConnectionId, ConversationId, Principal, TurnId};
 use domain::ports::Unavailable;
 
@@ -26,8 +36,11 @@ pub(crate) const REQUEST: &str = "request";
 pub(crate) const RUN: &str = "run";
 pub(crate) const FEEDBACK: &str = "feedback";
 pub(crate) const CONVERSATION: &str = "~conversation";
+pub(crate) const SUMMARY: &str = "~summary";
 pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const CONNECTIONS: &str = "connections";
+/// Before a follow-up's id.
+pub(crate) const FOLLOW_UP: &str = "follow_up#";
 
 pub(crate) fn turn_pk(id: &TurnId) -> AttributeValue {
     text(format!("turn#{id}"))
@@ -45,9 +58,18 @@ pub(crate) fn principal_pk(principal: &Principal) -> AttributeValue {
     text(format!("principal#{principal}"))
 }
 
+/// Of a network address, by its digest.
+pub(crate) fn address_pk(digest: &str) -> AttributeValue {
+    text(format!("address#{digest}"))
+}
+
 /// Sort keys of exchanges sort as their numbers do.
 pub(crate) fn exchange_sk(number: u64) -> AttributeValue {
     text(format!("turn#{number:012}"))
+}
+
+pub(crate) fn follow_up_sk(id: &str) -> AttributeValue {
+    text(format!("{FOLLOW_UP}{id}"))
 }
 
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
@@ -81,6 +103,15 @@ pub(crate) fn number_of(item: &Item, name: &'static str) -> Result<u64, Malforme
     item.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok()).ok_or(Malformed(name))
 }
 
+/// An attribute that may be absent.
+pub(crate) fn optional<'a, T>(
+    item: &'a Item,
+    name: &'static str,
+    read: impl Fn(&'a Item, &'static str) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    item.contains_key(name).then(|| read(item, name)).transpose()
+}
+
 pub(crate) fn json_of<T: serde::de::DeserializeOwned>(item: &Item, name: &'static str) -> Result<T, Malformed> {
     serde_json::from_str(text_of(item, name)?).map_err(|_| Malformed(name))
 }
@@ -96,4 +127,37 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     move |source| Unavailable { operation, source: Box::new(source) }
+}
+
+/// An error of a write that may have a condition.
+pub(crate) trait ConditionalError: std::error::Error + Send + Sync + 'static {
+    /// Says that the condition failed.
+    fn condition_failed(&self) -> Option<&ConditionalCheckFailedException>;
+}
+
+macro_rules! conditional_error {
+    ($($error:ident),*) => {
+        $(impl ConditionalError for $error {
+            fn condition_failed(&self) -> Option<&ConditionalCheckFailedException> {
+                if let Self::ConditionalCheckFailedException(failed) = self { Some(failed) } else { None }
+            }
+        })*
+    };
+}
+
+conditional_error!(PutItemError, UpdateItemError, DeleteItemError);
+
+/// What a conditional write answered; or the item on which its condition failed, if the write asked for it, and empty if
+/// there is none. Any other error stays one.
+pub(crate) fn conditional<T, E: ConditionalError>(
+    operation: &'static str,
+    written: Result<T, SdkError<E>>,
+) -> Result<Result<T, Item>, Unavailable> {
+    match written {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) => match error.as_service_error().and_then(ConditionalError::condition_failed) {
+            Some(failed) => Ok(Err(failed.item().cloned().unwrap_or_default())),
+            None => Err(unavailable(operation)(error)),
+        },
+    }
 }

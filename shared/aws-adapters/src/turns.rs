@@ -5,32 +5,33 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
-use domain::ids::{ClientMessageId, ConnectionId, ConversationId, Principal, TurnId};
+use domain::ids::{ClientMessageId, ConnectionId, ConversationId, Principal, ProductId, TurnId};
 use domain::limits::{CONVERSATION_LIFE_MS, SUBSCRIBERS_MAX};
 use domain::ports::{
     Clock, Conversation, HeldLock, JournalOutcome, JournalWrite, LockOutcome, LockRequest, RecordOutcome, TurnStore,
     Unavailable,
 };
 use domain::protocol::{Rating, ServerEvent};
-use domain::turn::{Exchange, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
+use domain::turn::{Exchange, Hold, StoredTurn, Summary, TurnFrame, TurnJournal, TurnRequest};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
 use crate::table::{
-    CONVERSATION, EXPIRES_AT, FEEDBACK, Item, Malformed, REQUEST, RUN, conversation_pk, exchange_sk, expiry,
-    is_expired, json, json_of, number, number_of, text, text_of, turn_pk, unavailable,
+    CONVERSATION, EXPIRES_AT, FEEDBACK, Item, Malformed, REQUEST, RUN, SUMMARY, conditional, conversation_pk,
+    exchange_sk, expiry, is_expired, json, json_of, number, number_of, optional, text, text_of, turn_pk, unavailable,
 };
 
 /// Times a batch read is asked again for what DynamoDB left out.
 const BATCH_ATTEMPTS_MAX: u32 = 4;
+
+/// First pause before a batch read is asked again; it doubles, with full jitter.
+const BATCH_PAUSE_MS: u64 = 20;
 
 /// Items of one batch read; DynamoDB takes 100.
 const BATCH_ITEMS_MAX: usize = 100;
@@ -82,6 +83,59 @@ impl<C: Clock> DynamoDbTurns<C> {
         let now = self.clock.now_ms();
         Ok(answer.items.unwrap_or_default().into_iter().filter(|item| !is_expired(item, now)).collect())
     }
+
+    /// What a run item holds; an expired one is none.
+    fn journal_in(&self, item: &Item) -> Result<TurnJournal, Malformed> {
+        if is_expired(item, self.clock.now_ms()) { Ok(TurnJournal::default()) } else { journal_of(item) }
+    }
+
+    /// Stores a request, over none or, if `replaces_expired`, over an expired one; else answers the one that is there.
+    async fn put_request(&self, request: &TurnRequest, replaces_expired: bool) -> Result<Option<Item>, Unavailable> {
+        let mut put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", turn_pk(&request.turn_id))
+            .item("sk", text(REQUEST))
+            .item("conversation", text(request.conversation_id.as_str()))
+            .item("turn_number", number(request.number))
+            .item("principal", text(request.principal.to_string()))
+            .item("client_message_id", text(request.client_message_id.to_string()))
+            .item("payload_hash", text(&request.payload_hash))
+            .item("question", text(&request.text))
+            .item("language", json(&request.locale))
+            .item("connection_id", text(request.connection.to_string()))
+            .item("asked_at", number(request.asked_at))
+            .item("lease_until", number(request.lease_until))
+            .item(EXPIRES_AT, expiry(request.asked_at + CONVERSATION_LIFE_MS))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(product_id) = &request.product_id {
+            put = put.item("product_id", text(product_id.as_str()));
+        }
+        put = match replaces_expired {
+            false => put.condition_expression("attribute_not_exists(pk)"),
+            true => put
+                .condition_expression("attribute_not_exists(pk) OR expires_at <= :now")
+                .expression_attribute_values(":now", number(request.asked_at / 1_000)),
+        };
+        Ok(conditional("record turn", put.send().await)?.err())
+    }
+
+    /// Deletes the run of an expired turn that is to be replaced. Another who replaces it at this moment may have written
+    /// a new one: that expires later than half a life from now, and stays.
+    async fn delete_expired_run(&self, id: &TurnId, now: u64) -> Result<(), Unavailable> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key("pk", turn_pk(id))
+            .key("sk", text(RUN))
+            .condition_expression("attribute_not_exists(pk) OR expires_at < :new")
+            .expression_attribute_values(":new", expiry(now + CONVERSATION_LIFE_MS / 2))
+            .send()
+            .await;
+        conditional("forget expired turn", delete).map(drop)
+    }
 }
 
 impl<C: Clock> TurnStore for DynamoDbTurns<C> {
@@ -100,10 +154,12 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .map_err(unavailable(operation))?
             .items
             .unwrap_or_default();
-        let part = |sk: &str| items.iter().find(|item| text_of(item, "sk").is_ok_and(|found| found == sk));
-        let Some(request) = part(REQUEST) else { return Ok(None) };
+        let part = |sk| items.iter().find(|item| is_part(item, sk));
+        let now = self.clock.now_ms();
+        let Some(request) = part(REQUEST).filter(|request| !is_expired(request, now)) else { return Ok(None) };
         let request = request_of(id, request).map_err(unavailable(operation))?;
-        let journal = part(RUN).map(journal_of).transpose().map_err(unavailable(operation))?.unwrap_or_default();
+        let journal = part(RUN).map(|run| self.journal_in(run)).transpose().map_err(unavailable(operation))?;
+        let journal = journal.unwrap_or_default();
         Ok(Some(StoredTurn { request, journal }))
     }
 
@@ -113,15 +169,15 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
         exchanges_max: u32,
     ) -> Result<Option<(Conversation, Vec<Exchange>)>, Unavailable> {
         let operation = "read conversation";
-        let range = (exchange_sk(0), text(CONVERSATION));
-        let items = self.newest(operation, conversation_pk(id), range, exchanges_max + 1).await?;
-        let Some((conversation, exchanges)) = items.split_first() else { return Ok(None) };
-        if text_of(conversation, "sk").map_err(unavailable(operation))? != CONVERSATION {
-            return Ok(None);
-        }
-        let conversation = conversation_of(conversation).map_err(unavailable(operation))?;
-        let exchanges = exchanges.iter().map(exchange_of).collect::<Result<_, _>>().map_err(unavailable(operation))?;
-        Ok(Some((conversation, exchanges)))
+        // The newest, and two items that sort after them.
+        let range = (exchange_sk(0), text(SUMMARY));
+        let items = self.newest(operation, conversation_pk(id), range, exchanges_max + 2).await?;
+        let mut items = items.iter().peekable();
+        let summary = items.next_if(|item| is_part(item, SUMMARY));
+        let Some(conversation) = items.next_if(|item| is_part(item, CONVERSATION)) else { return Ok(None) };
+        let conversation = conversation_of(conversation, summary).map_err(unavailable(operation))?;
+        let exchanges = items.take(exchanges_max as usize).map(exchange_of).collect::<Result<_, _>>();
+        Ok(Some((conversation, exchanges.map_err(unavailable(operation))?)))
     }
 
     async fn lock(&self, request: &LockRequest) -> Result<LockOutcome, Unavailable> {
@@ -159,97 +215,79 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
                 }
             }
         };
-        match update.send().await {
-            Ok(_) => Ok(LockOutcome::Locked),
-            Err(error) => {
-                let item = item_that_failed("lock conversation", error)?;
-                let ours = text_of(&item, "lock_attempt").is_ok_and(|attempt| attempt == request.attempt);
-                Ok(if ours { LockOutcome::Locked } else { LockOutcome::Changed })
+        Ok(match conditional("lock conversation", update.send().await)? {
+            Ok(_) => LockOutcome::Locked,
+            Err(item) if text_of(&item, "lock_attempt").is_ok_and(|attempt| attempt == request.attempt) => {
+                LockOutcome::Locked
             }
-        }
+            Err(_changed) => LockOutcome::Changed,
+        })
     }
 
     async fn record(&self, request: &TurnRequest) -> Result<RecordOutcome, Unavailable> {
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .item("pk", turn_pk(&request.turn_id))
-            .item("sk", text(REQUEST))
-            .item("conversation", text(request.conversation_id.as_str()))
-            .item("turn_number", number(request.number))
-            .item("principal", text(request.principal.to_string()))
-            .item("client_message_id", text(request.client_message_id.to_string()))
-            .item("payload_hash", text(&request.payload_hash))
-            .item("question", text(&request.text))
-            .item("language", json(&request.locale))
-            .item("asked_at", number(request.asked_at))
-            .item("lease_until", number(request.lease_until))
-            .item(EXPIRES_AT, expiry(request.asked_at + CONVERSATION_LIFE_MS))
-            .condition_expression("attribute_not_exists(pk)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match put {
-            Ok(_) => Ok(RecordOutcome::Recorded),
-            Err(error) => {
-                let operation = "record turn";
-                let item = match error.as_service_error() {
-                    Some(PutItemError::ConditionalCheckFailedException(failed)) => failed.item().cloned(),
-                    _other => None,
-                };
-                let Some(item) = item else { return Err(unavailable(operation)(error)) };
-                let found = request_of(&request.turn_id, &item).map_err(unavailable(operation))?;
-                // Conversation and number come from the lock, which one attempt holds: the same are the same write.
-                let ours = found == *request;
-                Ok(if ours { RecordOutcome::Recorded } else { RecordOutcome::Exists })
+        let Some(mut found) = self.put_request(request, false).await? else { return Ok(RecordOutcome::Recorded) };
+        if is_expired(&found, request.asked_at) {
+            // The run first: between the two the turn is still an expired one, which is none.
+            self.delete_expired_run(&request.turn_id, request.asked_at).await?;
+            match self.put_request(request, true).await? {
+                None => return Ok(RecordOutcome::Recorded),
+                Some(newer) => found = newer,
             }
         }
+        let found = request_of(&request.turn_id, &found).map_err(unavailable("record turn"))?;
+        // Conversation and number come from the lock, which one attempt holds: the same are the same write.
+        Ok(if found == *request { RecordOutcome::Recorded } else { RecordOutcome::Exists })
     }
 
     async fn journal(&self, write: &JournalWrite) -> Result<JournalOutcome, Unavailable> {
         let operation = "journal turn";
-        let packed = pack(&write.frames).map_err(unavailable(operation))?;
-        let outcome = write.outcome.as_ref().map(|_| ", outcome = :outcome").unwrap_or_default();
+        let (held, not_held, held_at) = match write.hold {
+            Hold::Leased { until } => ("lease_until", "queued_since", until),
+            Hold::Queued { since } => ("queued_since", "lease_until", since),
+        };
+        let mut set = format!(
+            "epoch = :epoch, writer = :writer, write_number = :number, expires_at = :expires_at, {held} = :held_at"
+        );
         let mut update = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("pk", turn_pk(&write.turn_id))
             .key("sk", text(RUN))
-            .update_expression(format!(
-                "SET frames = list_append(if_not_exists(frames, :none), :frames), epoch = :epoch, writer = :writer, \
-                 write_number = :number, expires_at = :expires_at{outcome}"
-            ))
             .condition_expression(
                 "attribute_not_exists(outcome) AND (attribute_not_exists(epoch) OR epoch < :epoch OR \
                  (epoch = :epoch AND writer = :writer AND write_number < :number))",
             )
-            .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-            .expression_attribute_values(":frames", AttributeValue::L(vec![packed]))
             .expression_attribute_values(":epoch", number(write.epoch))
             .expression_attribute_values(":writer", text(&write.writer))
             .expression_attribute_values(":number", number(write.number))
             .expression_attribute_values(":expires_at", expiry(write.now + CONVERSATION_LIFE_MS))
+            .expression_attribute_values(":held_at", number(held_at))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if !write.frames.is_empty() {
+            let packed = pack(&write.frames).map_err(unavailable(operation))?;
+            set.push_str(", frames = list_append(if_not_exists(frames, :none), :frames)");
+            update = update
+                .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+                .expression_attribute_values(":frames", AttributeValue::L(vec![packed]));
+        }
         if let Some(outcome) = &write.outcome {
+            set.push_str(", outcome = :outcome");
             update = update.expression_attribute_values(":outcome", json(outcome));
         }
-        match update.send().await {
-            Ok(answer) => {
-                let item = answer.attributes.unwrap_or_default();
-                Ok(JournalOutcome::Written(journal_of(&item).map_err(unavailable(operation))?))
-            }
-            Err(error) => {
-                let item = item_that_failed(operation, error)?;
-                let journal = journal_of(&item).map_err(unavailable(operation))?;
-                let ours = journal.epoch == write.epoch
+        let update = update.update_expression(format!("SET {set} REMOVE {not_held}")).send().await;
+        let (item, is_ours) = match conditional(operation, update)? {
+            Ok(answer) => (answer.attributes.unwrap_or_default(), true),
+            Err(item) => {
+                let is_ours = number_of(&item, "epoch").is_ok_and(|epoch| epoch == write.epoch)
                     && text_of(&item, "writer").is_ok_and(|writer| writer == write.writer)
                     && number_of(&item, "write_number").is_ok_and(|number| number == write.number);
-                Ok(if ours { JournalOutcome::Written(journal) } else { JournalOutcome::Fenced(journal) })
+                (item, is_ours)
             }
-        }
+        };
+        let journal = journal_of(&item).map_err(unavailable(operation))?;
+        Ok(if is_ours { JournalOutcome::Written(journal) } else { JournalOutcome::Fenced(journal) })
     }
 
     async fn subscribe(&self, id: &TurnId, connection: &ConnectionId, now: u64) -> Result<TurnJournal, Unavailable> {
@@ -272,15 +310,33 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let item = match update {
-            Ok(answer) => answer.attributes.unwrap_or_default(),
-            Err(error) => item_that_failed(operation, error)?,
-        };
-        journal_of(&item).map_err(unavailable(operation))
+        let item = conditional(operation, update)?.map_or_else(|item| item, |new| new.attributes.unwrap_or_default());
+        self.journal_in(&item).map_err(unavailable(operation))
+    }
+
+    async fn ask_to_cancel(&self, id: &TurnId, now: u64) -> Result<TurnJournal, Unavailable> {
+        let operation = "ask to cancel turn";
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key("pk", turn_pk(id))
+            .key("sk", text(RUN))
+            .update_expression("SET cancel_asked = :asked, expires_at = if_not_exists(expires_at, :expires_at)")
+            .condition_expression("attribute_not_exists(outcome)")
+            .expression_attribute_values(":asked", AttributeValue::Bool(true))
+            .expression_attribute_values(":expires_at", expiry(now + CONVERSATION_LIFE_MS))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let item = conditional(operation, update)?.map_or_else(|item| item, |new| new.attributes.unwrap_or_default());
+        self.journal_in(&item).map_err(unavailable(operation))
     }
 
     async fn remember(&self, id: &ConversationId, exchange: &Exchange, now: u64) -> Result<(), Unavailable> {
-        self.client
+        let put = self
+            .client
             .put_item()
             .table_name(&self.table)
             .item("pk", conversation_pk(id))
@@ -292,10 +348,12 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .item("answer", text(&exchange.answer))
             .item("outcome", json(&exchange.state))
             .item(EXPIRES_AT, expiry(now + CONVERSATION_LIFE_MS))
+            .condition_expression("attribute_not_exists(pk) OR turn = :turn OR expires_at <= :now")
+            .expression_attribute_values(":turn", text(exchange.turn_id.as_str()))
+            .expression_attribute_values(":now", number(now / 1_000))
             .send()
-            .await
-            .map(drop)
-            .map_err(unavailable("remember exchange"))
+            .await;
+        conditional("remember exchange", put).map(drop)
     }
 
     async fn release(&self, id: &ConversationId, turn: &TurnId) -> Result<(), Unavailable> {
@@ -310,10 +368,25 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .expression_attribute_values(":turn", text(turn.as_str()))
             .send()
             .await;
-        match update {
-            Ok(_) => Ok(()),
-            Err(error) => item_that_failed("release conversation", error).map(drop),
-        }
+        conditional("release conversation", update).map(drop)
+    }
+
+    async fn summarise(&self, id: &ConversationId, summary: &Summary, now: u64) -> Result<(), Unavailable> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", conversation_pk(id))
+            .item("sk", text(SUMMARY))
+            .item("through_turn", number(summary.through))
+            .item("summary", text(&summary.text))
+            .item(EXPIRES_AT, expiry(now + CONVERSATION_LIFE_MS))
+            .condition_expression("attribute_not_exists(pk) OR through_turn < :through OR expires_at <= :now")
+            .expression_attribute_values(":through", number(summary.through))
+            .expression_attribute_values(":now", number(now / 1_000))
+            .send()
+            .await;
+        conditional("summarise conversation", put).map(drop)
     }
 
     async fn exchanges(
@@ -342,13 +415,16 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
                 .collect();
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
-                .projection_expression("pk, frames")
+                .projection_expression("pk, frames, expires_at")
                 .consistent_read(true)
                 .build()
                 .map_err(unavailable(operation))?;
             let mut left = Some(HashMap::from([(self.table.clone(), wanted)]));
-            for _ in 0..BATCH_ATTEMPTS_MAX {
+            for attempt in 0..BATCH_ATTEMPTS_MAX {
                 let Some(request) = left.take().filter(|left| !left.is_empty()) else { break };
+                if attempt > 0 {
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(..=BATCH_PAUSE_MS << (attempt - 1)))).await;
+                }
                 let answer = self
                     .client
                     .batch_get_item()
@@ -359,7 +435,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
                 for item in answer.responses.unwrap_or_default().values().flatten() {
                     let id = text_of(item, "pk").map_err(unavailable(operation))?;
                     if let Some(id) = id.strip_prefix("turn#").and_then(TurnId::parse) {
-                        cards.insert(id, journal_of(item).map_err(unavailable(operation))?.cards());
+                        cards.insert(id, self.journal_in(item).map_err(unavailable(operation))?.cards());
                     }
                 }
                 left = answer.unprocessed_keys;
@@ -388,14 +464,8 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
     }
 }
 
-/// The item on which an update's condition failed, empty if there is none; any other error stays one.
-fn item_that_failed(operation: &'static str, error: SdkError<UpdateItemError>) -> Result<Item, Unavailable> {
-    match error.as_service_error() {
-        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-            Ok(failed.item().cloned().unwrap_or_default())
-        }
-        _other => Err(unavailable(operation)(error)),
-    }
+fn is_part(item: &Item, sk: &str) -> bool {
+    text_of(item, "sk").is_ok_and(|found| found == sk)
 }
 
 fn id_of<T>(item: &Item, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, Malformed> {
@@ -412,6 +482,8 @@ fn request_of(id: &TurnId, item: &Item) -> Result<TurnRequest, Malformed> {
         payload_hash: text_of(item, "payload_hash")?.to_owned(),
         text: text_of(item, "question")?.to_owned(),
         locale: json_of(item, "language")?,
+        product_id: optional(item, "product_id", |item, name| id_of(item, name, ProductId::parse))?,
+        connection: ConnectionId(text_of(item, "connection_id")?.to_owned()),
         asked_at: number_of(item, "asked_at")?,
         lease_until: number_of(item, "lease_until")?,
     })
@@ -441,24 +513,36 @@ fn journal_of(item: &Item) -> Result<TurnJournal, Malformed> {
         }
         Some(_other) => return Err(Malformed("frames")),
     };
+    let lease = optional(item, "lease_until", number_of)?.map(|until| Hold::Leased { until });
+    let queued = optional(item, "queued_since", number_of)?.map(|since| Hold::Queued { since });
     let subscribers = item.get("subscribers").and_then(|value| value.as_ss().ok());
     Ok(TurnJournal {
-        epoch: if item.contains_key("epoch") { number_of(item, "epoch")? } else { 0 },
+        epoch: optional(item, "epoch", number_of)?.unwrap_or_default(),
         frames,
-        outcome: item.contains_key("outcome").then(|| json_of(item, "outcome")).transpose()?,
+        hold: lease.or(queued),
+        outcome: optional(item, "outcome", json_of)?,
         subscribers: subscribers.into_iter().flatten().cloned().map(ConnectionId).collect(),
+        cancel_asked: item.contains_key("cancel_asked"),
     })
 }
 
-fn conversation_of(item: &Item) -> Result<Conversation, Malformed> {
-    let lock = match item.contains_key("lock_turn") {
-        false => None,
-        true => Some(HeldLock {
-            turn_id: id_of(item, "lock_turn", TurnId::parse)?,
-            lease_until: number_of(item, "lock_until")?,
-        }),
-    };
-    Ok(Conversation { owner: id_of(item, "principal", Principal::parse)?, turns: number_of(item, "turn_count")?, lock })
+fn conversation_of(item: &Item, summary: Option<&Item>) -> Result<Conversation, Malformed> {
+    let lock = optional(item, "lock_turn", |item, name| {
+        Ok(HeldLock { turn_id: id_of(item, name, TurnId::parse)?, lease_until: number_of(item, "lock_until")? })
+    })?;
+    let turns = number_of(item, "turn_count")?;
+    let summary = summary.map(summary_of).transpose()?;
+    Ok(Conversation {
+        owner: id_of(item, "principal", Principal::parse)?,
+        turns,
+        lock,
+        // One that goes further is of a conversation that expired, a moment before its summary did.
+        summary: summary.filter(|summary| summary.through <= turns),
+    })
+}
+
+fn summary_of(item: &Item) -> Result<Summary, Malformed> {
+    Ok(Summary { through: number_of(item, "through_turn")?, text: text_of(item, "summary")?.to_owned() })
 }
 
 fn exchange_of(item: &Item) -> Result<Exchange, Malformed> {
