@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use aws_adapters::configuration::{ConnectionConfiguration, environment};
-use aws_adapters::{DynamoDbConnections, SystemClock, clients, telemetry};
+use aws_adapters::configuration::{ConnectConfiguration, environment};
+use aws_adapters::{DynamoDbBuckets, DynamoDbConnections, RandomNonces, SystemClock, clients, telemetry};
+use connect::Connect;
 use lambda_runtime::{Error, LambdaEvent, run_concurrent, service_fn};
 
 fn main() -> Result<(), Error> {
@@ -12,12 +13,18 @@ fn main() -> Result<(), Error> {
 
 async fn run() -> Result<(), Error> {
     telemetry::init("connect");
-    let configuration = ConnectionConfiguration::from_lookup(environment)?;
+    let ConnectConfiguration { table_name, session_key } = ConnectConfiguration::from_lookup(environment)?;
     let dynamodb = clients::dynamodb(&clients::sdk_config().await);
-    let connections = Arc::new(DynamoDbConnections::new(dynamodb, configuration.table_name, SystemClock));
+    let connect = Arc::new(Connect {
+        connections: DynamoDbConnections::new(dynamodb.clone(), &table_name, SystemClock),
+        buckets: DynamoDbBuckets::new(dynamodb, &table_name),
+        clock: SystemClock,
+        nonces: RandomNonces,
+        session_key,
+    });
     run_concurrent(service_fn(move |event: LambdaEvent<_>| {
-        let connections = connections.clone();
-        async move { Ok::<_, Error>(connect::handle(&*connections, &SystemClock, event.payload).await) }
+        let connect = connect.clone();
+        async move { Ok::<_, Error>(connect.handle(event.payload).await) }
     }))
     .await
 }

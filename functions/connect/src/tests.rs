@@ -5,13 +5,15 @@ use std::fs;
 
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
 use domain::ids::{ConnectionId, Principal};
-use domain::limits::{CONNECTION_LIFE_MS, CONNECTIONS_PER_PRINCIPAL_MAX};
+use domain::limits::{ADDRESS_CONNECTIONS_PER_MINUTE, CONNECTION_LIFE_MS, CONNECTIONS_PER_PRINCIPAL_MAX};
 use domain::ports::Connection;
 use domain::session::Caller;
 use serde_json::{Value, json};
-use testkit::{Fault, InMemory, START_MS, samples};
+use testkit::{
+    Fault, Faulty, InMemory, ManualClock, MemoryBuckets, MemoryConnections, START_MS, SequentialNonces, samples,
+};
 
-use crate::handle;
+use crate::Connect;
 
 /// The samples by name.
 fn sample_events() -> BTreeMap<String, ApiGatewayWebsocketProxyRequest> {
@@ -33,8 +35,20 @@ fn connecting(id: &str, principal: &Principal) -> ApiGatewayWebsocketProxyReques
     event
 }
 
+type InMemoryConnect = Connect<Faulty<MemoryConnections>, Faulty<MemoryBuckets>, ManualClock, SequentialNonces>;
+
+fn connect(world: &InMemory) -> InMemoryConnect {
+    Connect {
+        connections: world.connections.clone(),
+        buckets: world.buckets.clone(),
+        clock: world.clock.clone(),
+        nonces: world.nonces.clone(),
+        session_key: samples::session_key(),
+    }
+}
+
 fn answer(world: &InMemory, event: ApiGatewayWebsocketProxyRequest) -> ApiGatewayProxyResponse {
-    world.run(handle(&world.connections, &world.clock, event)).expect("nothing crashed")
+    world.run(connect(world).handle(event)).expect("nothing crashed")
 }
 
 #[test]
@@ -131,14 +145,36 @@ fn an_event_of_an_api_without_authorizer_is_refused() {
 
 #[test]
 fn a_connection_that_cannot_be_stored_does_not_open() {
+    for effect in ["buckets.full_at", "buckets.take", "connections.register"].into_iter().enumerate() {
+        let world = InMemory::new();
+        world.faults.plan(effect.0, Fault::FailBefore);
+        check_refused(&world, connecting("one", &samples::shopper("aiko")), 500);
+        assert_eq!(world.faults.effects().last().map(|last| last.name), Some(effect.1));
+    }
+}
+
+#[test]
+fn one_connection_too_many_from_an_address_is_refused() {
     let world = InMemory::new();
-    world.faults.plan(0, Fault::FailBefore);
-    check_refused(&world, connecting("one", &samples::shopper("aiko")), 500);
+    let guest = |number: u32| {
+        let mut event = connecting(&number.to_string(), &samples::guest(&format!("s_{number}")));
+        event.request_context.identity.source_ip = Some("203.0.113.7".to_owned());
+        event
+    };
+    for number in 0..ADDRESS_CONNECTIONS_PER_MINUTE {
+        assert_eq!(answer(&world, guest(number)).status_code, 200, "{number}");
+    }
+    check_refused(&world, guest(ADDRESS_CONNECTIONS_PER_MINUTE), 429);
+    let mut elsewhere = guest(ADDRESS_CONNECTIONS_PER_MINUTE);
+    elsewhere.request_context.identity.source_ip = Some("203.0.113.8".to_owned());
+    assert_eq!(answer(&world, elsewhere).status_code, 200, "other addresses may");
+    world.clock.advance(60_000 / u64::from(ADDRESS_CONNECTIONS_PER_MINUTE));
+    assert_eq!(answer(&world, guest(ADDRESS_CONNECTIONS_PER_MINUTE + 1)).status_code, 200, "one a while may again");
 }
 
 #[test]
 fn an_environment_serves_many_connections_at_once() {
     fn send(_: impl Send) {}
     let world = InMemory::new();
-    send(handle(&world.connections, &world.clock, connecting("one", &samples::shopper("aiko"))));
+    send(connect(&world).handle(connecting("one", &samples::shopper("aiko"))));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aws_adapters::configuration::{ConnectionConfiguration, environment};
+use aws_adapters::configuration::{DisconnectConfiguration, environment};
 use aws_adapters::{DynamoDbConnections, SystemClock, clients, telemetry};
 use lambda_runtime::{Error, LambdaEvent, run_concurrent, service_fn};
 
@@ -12,7 +12,7 @@ fn main() -> Result<(), Error> {
 
 async fn run() -> Result<(), Error> {
     telemetry::init("disconnect");
-    let configuration = ConnectionConfiguration::from_lookup(environment)?;
+    let configuration = DisconnectConfiguration::from_lookup(environment)?;
     let dynamodb = clients::dynamodb(&clients::sdk_config().await);
     let connections = Arc::new(DynamoDbConnections::new(dynamodb, configuration.table_name, SystemClock));
     run_concurrent(service_fn(move |event: LambdaEvent<_>| {

@@ -208,6 +208,12 @@ impl SessionKey {
         ConversationId(format!("c_{}", self.derive("conversation", principal, id)))
     }
 
+    /// What stands for a network address in the table: nobody without the key finds the address again.
+    pub fn address_digest(&self, address: &str) -> String {
+        let tag = self.mac("address", &[address]).finalize().into_bytes();
+        URL_SAFE_NO_PAD.encode(tag.get(..16).unwrap_or(&tag))
+    }
+
     /// A token with which a guest comes back to their session within [`RESUME_TOKEN_LIFE_MS`] of `now_ms`.
     pub fn seal_resume_token(&self, session: &SessionId, now_ms: u64) -> String {
         let expires_at = now_ms.saturating_add(RESUME_TOKEN_LIFE_MS).to_string();
