@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
-use aws_adapters::configuration::{AUTHORIZER_VARIABLES, CONNECTION_VARIABLES, MESSAGE_VARIABLES, STORE_API_VARIABLES};
+use aws_adapters::configuration::{
+    AUTHORIZER_VARIABLES, CONNECT_VARIABLES, DISCONNECT_VARIABLES, MESSAGE_VARIABLES, REDRIVER_VARIABLES,
+    STORE_API_VARIABLES, WATCHDOG_VARIABLES, WORKER_VARIABLES,
+};
 use cargo_metadata::MetadataCommand;
 use serde_json::{Value, json};
 
@@ -63,9 +66,13 @@ async fn a_function_has_one_name_everywhere() {
 fn variables_read(function: &str) -> &'static [&'static str] {
     match function {
         "authorizer" => &AUTHORIZER_VARIABLES,
-        "connect" | "disconnect" => &CONNECTION_VARIABLES,
+        "connect" => &CONNECT_VARIABLES,
+        "disconnect" => &DISCONNECT_VARIABLES,
+        "dlq-redriver" => &REDRIVER_VARIABLES,
+        "follow-up-worker" => &WORKER_VARIABLES,
         "message" => &MESSAGE_VARIABLES,
         "store-api" => &STORE_API_VARIABLES,
+        "watchdog" => &WATCHDOG_VARIABLES,
         other => panic!("{other} declares no variables"),
     }
 }

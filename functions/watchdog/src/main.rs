@@ -16,7 +16,7 @@ async fn run() -> Result<(), Error> {
     let adapters = Arc::new(WatchdogAdapters::new(&clients::sdk_config().await, &configuration));
     run_concurrent(service_fn(move |event: LambdaEvent<_>| {
         let adapters = adapters.clone();
-        async move { Ok::<_, Error>(watchdog::handle(&*adapters, adapters.events(), event.payload).await) }
+        async move { Ok::<_, Error>(watchdog::handle(&adapters.ports, &adapters.events, event.payload).await) }
     }))
     .await
 }
