@@ -11,8 +11,8 @@ use domain::ports::Clock;
 /// Where a [`ManualClock`] begins, Unix milliseconds: 2026-11-21T00:00:00Z.
 pub const START_MS: u64 = 1_795_219_200_000;
 
-/// How often one future is polled before it counts as spinning.
-const POLLS_MAX: u64 = 10_000_000;
+/// How often futures are polled before they count as spinning.
+pub(crate) const POLLS_MAX: u64 = 10_000_000;
 
 #[derive(Debug, Default)]
 struct Timeline {

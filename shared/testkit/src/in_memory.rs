@@ -30,7 +30,7 @@ pub struct InMemory {
     pub follow_ups: Faulty<MemoryFollowUps>,
     /// Frames to clients.
     pub sender: Faulty<RecordingSender>,
-    /// Events about turns.
+    /// Events about turns; the follow-up queue is subscribed.
     pub events: Faulty<RecordedEvents>,
     /// The model.
     pub model: ScriptedModel,
@@ -51,9 +51,9 @@ impl InMemory {
             connections: Faulty::new(MemoryConnections::new(clock.clone()), faults.clone()),
             buckets: Faulty::new(MemoryBuckets::default(), faults.clone()),
             follow_ups: Faulty::new(MemoryFollowUps::new(queues.clone()), faults.clone()),
-            queues: Faulty::new(queues, faults.clone()),
             sender: Faulty::new(RecordingSender::new(clock.clone()), faults.clone()),
-            events: Faulty::new(RecordedEvents::default(), faults.clone()),
+            events: Faulty::new(RecordedEvents::with_follow_ups(queues.clone()), faults.clone()),
+            queues: Faulty::new(queues, faults.clone()),
             model: ScriptedModel::new(clock.clone()),
             store: ScriptedStore::new(clock.clone()),
             nonces: SequentialNonces::default(),

@@ -1,5 +1,5 @@
-//! The world in memory, for tests: every port of the domain, on a clock that only tests move, with faults on demand; and
-//! the contracts that every implementation of a store must pass, these and the real ones alike.
+//! The world in memory, for tests: every port of the domain, on a clock that only tests move, with faults on demand, for
+//! one process or for many at once; and the contracts that every implementation of a store must pass, these and the real ones alike.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +19,7 @@ mod follow_ups;
 mod identities;
 mod in_memory;
 mod model;
+mod processes;
 mod queues;
 pub mod samples;
 mod sender;
@@ -34,6 +35,7 @@ pub use follow_ups::MemoryFollowUps;
 pub use identities::KnownTokens;
 pub use in_memory::{InMemory, SequentialNonces};
 pub use model::{ModelFailure, ScriptedModel, Step};
+pub use processes::{ProcessId, Processes, Spawned, Spawner};
 pub use queues::{MemoryQueues, MessageAttributes, MessageCounts, ReceivedMessage, RedrivePolicy};
 pub use sender::{RecordingSender, SentFrame};
 pub use store::{ScriptedStore, Service, StoreData};

@@ -19,10 +19,13 @@ const VISIBILITY_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 /// SQS hands out so many messages at a time.
 const BATCH_MAX: usize = 10;
 
+/// A dead letter that was received and not deleted reappears after this, ms.
+const DEAD_VISIBILITY_MS: u64 = 120_000;
+
 /// How a queue treats what it delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedrivePolicy {
-    /// A message that was received and not deleted reappears after this, ms; in the dead-letter queue too.
+    /// A message that was received and not deleted reappears after this, ms.
     pub visibility_ms: u64,
     /// A message that was received so often is moved to the dead-letter queue instead of being received again.
     pub receives_max: u32,
@@ -189,17 +192,17 @@ pub struct MemoryQueues {
 }
 
 impl MemoryQueues {
-    /// Empty queues: the follow-up queue hides what it delivered for 12 minutes, the watchdog's for one; both deliver a
-    /// message five times.
+    /// Empty queues as the template makes them: the follow-up queue hides what it delivered for 12 minutes, the watchdog's
+    /// for 18 seconds; both deliver a message ten times.
     pub fn new(clock: ManualClock) -> Self {
         let queue = |visibility_ms| Queue {
-            policy: RedrivePolicy { visibility_ms, receives_max: 5 },
+            policy: RedrivePolicy { visibility_ms, receives_max: 10 },
             messages: Vec::new(),
             dead: Vec::new(),
         };
         let queues = Queues {
             follow_up: queue(12 * 60_000),
-            watchdog: queue(60_000),
+            watchdog: queue(18_000),
             names: Names::default(),
             changes: 0,
             waiting: Vec::new(),
@@ -355,9 +358,8 @@ impl TaskQueues for MemoryQueues {
 
 impl DeadLetters for MemoryQueues {
     async fn receive(&self, queue: QueueName) -> Result<Vec<DeadLetter>, Unavailable> {
-        let messages = self.change(queue, |queue, names, now| {
-            receive(&mut queue.dead, names, BATCH_MAX, queue.policy.visibility_ms, now)
-        });
+        let messages =
+            self.change(queue, |queue, names, now| receive(&mut queue.dead, names, BATCH_MAX, DEAD_VISIBILITY_MS, now));
         let letter = |message: Message| DeadLetter {
             message_id: message.id,
             receipt: message.receipt,

@@ -1,10 +1,15 @@
-//! Made-up shoppers, messages and goods.
+//! Made-up shoppers, messages and goods, and the events of `events/`.
+
+use std::collections::BTreeMap;
+use std::fs;
 
 use domain::ids::{ClientMessageId, ConnectionId, Principal, ProductId, SessionId, SessionKey};
-use domain::protocol::MessageSend;
+use domain::ports::ScheduledFollowUp;
+use domain::protocol::{FollowUp, MessageSend};
 use domain::store::{
     Article, Bilingual, Format, Order, OrderLine, OrderStatus, Price, Product, Promotion, Recommendation, Review,
 };
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{START_MS, StoreData};
@@ -43,6 +48,17 @@ pub fn message(number: u128, text: &str) -> MessageSend {
         locale: None,
         context: None,
     }
+}
+
+/// A reminder.
+pub fn follow_up(id: &str, principal: &Principal, due_at: u64) -> ScheduledFollowUp {
+    let message = FollowUp {
+        follow_up_id: id.to_owned(),
+        kind: "preorder_reminder".to_owned(),
+        text: "本日発売です \"<&>\"\n".to_owned(),
+        cards: Vec::new(),
+    };
+    ScheduledFollowUp { follow_up_id: id.to_owned(), principal: principal.clone(), due_at, message }
 }
 
 /// A product's id.
@@ -143,4 +159,19 @@ pub fn store_data() -> StoreData {
         reviews: vec![review("one-1-r1", "one-1")],
         articles: vec![article("returns")],
     }
+}
+
+/// The sample events of a function, in `events/FUNCTION/NAME.json`, by name.
+///
+/// # Panics
+/// When one cannot be read, or is not of type `T`.
+pub fn events<T: DeserializeOwned>(function: &str) -> BTreeMap<String, T> {
+    let folder = format!("{}/../../events/{function}", env!("CARGO_MANIFEST_DIR"));
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let named = |path: std::path::PathBuf| {
+        let event = serde_json::from_slice(&fs::read(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (path.file_stem().unwrap().to_str().unwrap().to_owned(), event)
+    };
+    paths.map(named).collect()
 }

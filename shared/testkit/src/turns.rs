@@ -70,11 +70,6 @@ impl MemoryTurns {
         self.0.lock().unwrap().turns.get(id)?.rating.clone()
     }
 
-    /// A conversation as it is stored.
-    pub fn conversation_of(&self, id: &ConversationId) -> Option<Conversation> {
-        self.0.lock().unwrap().conversation(id)
-    }
-
     /// Every turn, by id.
     pub fn all_turns(&self) -> Vec<StoredTurn> {
         self.0.lock().unwrap().turns.values().map(|row| row.turn.clone()).collect()

@@ -1,19 +1,15 @@
-//! What every implementation of a store must do, the one in memory and the real one alike: a test gives its store to these
-//! and fails where the store breaks a promise of its trait.
-//!
-//! Names are made of a prefix, so that one table serves many runs.
+//! The contract of [`TurnStore`].
 
-use domain::ids::{ConnectionId, ConversationId, Principal, SessionId, TurnId};
-use domain::limits::{CONNECTION_LIFE_MS, LEASE_MS, SUBSCRIBERS_MAX};
+use domain::ids::{ConnectionId, ConversationId, Principal, TurnId};
+use domain::limits::{LEASE_MS, SUBSCRIBERS_MAX};
 use domain::ports::{
-    Connection, ConnectionStore, Conversation, HeldLock, JournalOutcome, JournalWrite, LockOutcome, LockRequest,
-    RecordOutcome, Registration, TurnStore,
+    Conversation, HeldLock, JournalOutcome, JournalWrite, LockOutcome, LockRequest, RecordOutcome, TurnStore,
 };
 use domain::protocol::{
     Locale, OrderCard, ProductCard, Rating, ServerEvent, StopReason, TextDelta, TurnCompleted, TurnState, Usage,
 };
 use domain::store::{OrderStatus, Price};
-use domain::turn::{Exchange, Hold, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnRequest};
+use domain::turn::{Exchange, Hold, Outcome, StoredTurn, Summary, TurnFrame, TurnJournal, TurnRequest};
 use futures_util::future::join_all;
 
 use crate::samples;
@@ -31,23 +27,17 @@ pub async fn turn_store(store: &impl TurnStore, prefix: &str, now_ms: u64) {
     suite("record").a_turn_is_recorded_once().await;
     suite("append").the_journal_grows_and_ends().await;
     suite("fence").a_stale_owner_writes_nothing().await;
+    suite("lease").the_hold_is_stored_with_every_write().await;
+    suite("queued").a_queued_turn_is_claimed_by_the_next_epoch().await;
     suite("claim").one_of_many_claims_wins().await;
+    suite("cancel").a_running_turn_learns_of_a_cancel().await;
+    suite("uncancelled").an_ended_turn_is_not_cancelled().await;
     suite("follow").subscribers_are_registered_up_to_the_limit().await;
     suite("history").exchanges_are_remembered_in_order().await;
+    suite("rival").an_exchange_is_not_replaced_by_another_turns().await;
+    suite("summary").only_a_further_summary_replaces_one().await;
     suite("cards").cards_of_ended_turns_are_found().await;
     suite("rate").feedback_is_taken_again_and_again().await;
-}
-
-/// Holds a [`ConnectionStore`] to its contract. `now_ms` is what its clock shows, if it has one.
-///
-/// # Panics
-/// Where the store breaks it.
-pub async fn connection_store(store: &impl ConnectionStore, prefix: &str, now_ms: u64) {
-    let suite = |case: &str| ConnectionSuite { store, prefix: format!("{prefix}-{case}"), now_ms };
-    suite("cap").a_principal_holds_so_many_connections().await;
-    suite("expired").expired_connections_do_not_count().await;
-    suite("forget").a_forgotten_connection_makes_room().await;
-    suite("locale").the_language_of_a_connection_is_kept().await;
 }
 
 struct TurnSuite<'s, S> {
@@ -259,7 +249,10 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         let last = JournalWrite { outcome: Some(outcome.clone()), ..self.write(1, "a", 3, vec![end(1, 5)]) };
         grown.frames.extend(last.frames.iter().cloned());
         grown.outcome = Some(outcome);
-        assert_eq!(self.written(&last).await, grown);
+        let ended = self.written(&last).await;
+        // Who holds a turn that has ended means nothing.
+        grown.hold = ended.hold;
+        assert_eq!(ended, grown);
         assert_eq!(self.written(&last).await, grown, "also the end is recognised");
         assert_eq!(self.journal().await, grown);
         self.fenced(&self.write(1, "a", 4, vec![text(1, 6, 6, "late")])).await;
@@ -279,6 +272,42 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         self.fenced(&JournalWrite { outcome: Some(ending), ..self.write(1, "a", 2, vec![end(1, 1)]) }).await;
     }
 
+    async fn the_hold_is_stored_with_every_write(&self) {
+        self.record(1).await;
+        assert_eq!(self.journal().await.hold, None, "the first lease is the request's");
+        let first = self.write(1, "a", 1, vec![text(1, 0, 0, "one")]);
+        assert_eq!(self.written(&first).await.hold, Some(first.hold));
+        let renewed = Hold::Leased { until: self.now_ms + 2 * LEASE_MS };
+        let renewal = JournalWrite { hold: renewed, ..self.write(1, "a", 2, vec![]) };
+        let journal = self.written(&renewal).await;
+        assert_eq!((journal.hold, journal.frames), (Some(renewed), first.frames.clone()), "renewed without a frame");
+        assert_eq!(self.written(&renewal).await.hold, Some(renewed), "recognised without a frame");
+        let late = JournalWrite { hold: Hold::Leased { until: self.now_ms + 9 * LEASE_MS }, ..first };
+        self.fenced(&late).await;
+        assert_eq!(self.journal().await.hold, Some(renewed));
+        assert_eq!(self.store.turn(&self.turn(1)).await.unwrap().map(|turn| turn.request), Some(self.request(1)));
+    }
+
+    async fn a_queued_turn_is_claimed_by_the_next_epoch(&self) {
+        self.record(1).await;
+        let queued = Hold::Queued { since: self.now_ms + 21_000 };
+        let hand_over = JournalWrite { hold: queued, ..self.write(1, "a", 1, vec![text(1, 0, 0, "one")]) };
+        assert_eq!(self.written(&hand_over).await.hold, Some(queued));
+        assert_eq!(self.journal().await.hold, Some(queued));
+
+        let claim = self.write(2, "b", 1, vec![]);
+        let journal = self.written(&claim).await;
+        assert_eq!((journal.epoch, journal.hold), (2, Some(claim.hold)), "claimed without a frame");
+        assert_eq!(journal.frames, hand_over.frames, "with all that was written before");
+        assert_eq!(self.written(&claim).await, journal, "the same claim had succeeded");
+        self.fenced(&self.write(2, "c", 1, vec![])).await;
+        self.fenced(&self.write(1, "a", 2, vec![])).await;
+        let queued_again = Hold::Queued { since: self.now_ms + 50_000 };
+        let put_back = JournalWrite { hold: queued_again, ..self.write(2, "b", 2, vec![]) };
+        assert_eq!(self.written(&put_back).await.hold, Some(queued_again));
+        assert_eq!(self.written(&self.write(5, "d", 1, vec![])).await.epoch, 5, "epochs may be left out");
+    }
+
     async fn one_of_many_claims_wins(&self) {
         self.record(1).await;
         let ending = Outcome { state: TurnState::Failed, usage: Usage::default() };
@@ -292,6 +321,40 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         let won = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(JournalOutcome::Written(_)))).count();
         assert_eq!(won, 1);
         assert_eq!(self.journal().await.frames, vec![end(2, 0)]);
+    }
+
+    async fn asked_to_cancel(&self) -> TurnJournal {
+        self.store.ask_to_cancel(&self.turn(1), self.now_ms).await.unwrap()
+    }
+
+    async fn a_running_turn_learns_of_a_cancel(&self) {
+        self.record(1).await;
+        let asked = self.asked_to_cancel().await;
+        assert_eq!(asked, TurnJournal { cancel_asked: true, ..TurnJournal::default() }, "may come before any write");
+        let turn = self.store.turn(&self.turn(1)).await.unwrap().expect("recorded");
+        assert_eq!((turn.request, turn.journal), (self.request(1), asked));
+        let first = self.write(1, "a", 1, vec![text(1, 0, 0, "one")]);
+        let journal = self.written(&first).await;
+        assert!(journal.cancel_asked, "the owner learns of it by its next write");
+        assert_eq!((journal.epoch, journal.frames), (1, first.frames));
+
+        assert_eq!(self.asked_to_cancel().await, self.journal().await, "again");
+        let taken_over = self.written(&self.write(2, "b", 1, vec![])).await;
+        assert!(taken_over.cancel_asked, "and whoever takes over");
+        let outcome = Outcome { state: TurnState::Cancelled, usage: Usage::default() };
+        let last = JournalWrite { outcome: Some(outcome.clone()), ..self.write(2, "b", 2, vec![end(2, 1)]) };
+        assert_eq!(self.written(&last).await.outcome, Some(outcome));
+    }
+
+    async fn an_ended_turn_is_not_cancelled(&self) {
+        self.record(1).await;
+        let running = self.written(&self.write(1, "a", 1, vec![text(1, 0, 0, "one")])).await;
+        assert!(!running.cancel_asked);
+        let outcome = Outcome { state: TurnState::Completed, usage: Usage::default() };
+        let last = JournalWrite { outcome: Some(outcome), ..self.write(1, "a", 2, vec![end(1, 1)]) };
+        let ended = self.written(&last).await;
+        assert_eq!(self.asked_to_cancel().await, ended, "shown how it ended");
+        assert_eq!(self.journal().await, ended, "and left so");
     }
 
     async fn subscribers_are_registered_up_to_the_limit(&self) {
@@ -355,6 +418,46 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         assert_eq!(self.store.exchanges(&id, Some(1_000), 1).await.unwrap(), all[..1]);
         assert_eq!(self.stored(6).await, Some((self.free_after(12), (7..=12).rev().collect())));
         assert_eq!(self.stored(1).await, Some((self.free_after(12), vec![12])));
+        assert_eq!(self.stored(0).await, Some((self.free_after(12), vec![])));
+    }
+
+    async fn an_exchange_is_not_replaced_by_another_turns(&self) {
+        let id = self.conversation();
+        assert_eq!(self.locked(&self.lock(1)).await, LockOutcome::Locked);
+        self.store.remember(&id, &self.exchange(1), self.now_ms).await.unwrap();
+        let rival = Exchange { turn_id: self.turn(9), answer: "another".to_owned(), ..self.exchange(1) };
+        self.store.remember(&id, &rival, self.now_ms).await.unwrap();
+        assert_eq!(self.store.exchanges(&id, None, 9).await.unwrap(), vec![self.exchange(1)]);
+    }
+
+    async fn only_a_further_summary_replaces_one(&self) {
+        let id = self.conversation();
+        for number in 1..=6 {
+            assert_eq!(self.locked(&self.lock(number)).await, LockOutcome::Locked);
+            self.store.remember(&id, &self.exchange(number), self.now_ms).await.unwrap();
+            self.store.release(&id, &self.turn(number)).await.unwrap();
+        }
+        assert_eq!(self.stored(6).await, Some((self.free_after(6), (1..=6).rev().collect())), "none so far");
+        let summary = |through, text: &str| Summary { through, text: text.to_owned() };
+        for (offered, held) in [
+            (summary(3, "海賊 \"<&>\"\n"), summary(3, "海賊 \"<&>\"\n")),
+            (summary(3, "as far"), summary(3, "海賊 \"<&>\"\n")),
+            (summary(2, "less far"), summary(3, "海賊 \"<&>\"\n")),
+            (summary(4, "further"), summary(4, "further")),
+        ] {
+            self.store.summarise(&id, &offered, self.now_ms).await.unwrap();
+            let conversation = Conversation { summary: Some(held), ..self.free_after(6) };
+            for exchanges_max in [0, 1, 5, 6, 50] {
+                let numbers = (1..=6).rev().take(exchanges_max).collect();
+                let exchanges_max = u32::try_from(exchanges_max).expect("small");
+                assert_eq!(self.stored(exchanges_max).await, Some((conversation.clone(), numbers)), "{exchanges_max}");
+            }
+        }
+        let all: Vec<Exchange> = (1..=6).rev().map(|number| self.exchange(number)).collect();
+        assert_eq!(self.store.exchanges(&id, None, 50).await.unwrap(), all, "a summary is no exchange");
+        assert_eq!(self.locked(&self.lock(7)).await, LockOutcome::Locked);
+        let conversation = Conversation { summary: Some(summary(4, "further")), ..self.held_by(7) };
+        assert_eq!(self.stored(0).await, Some((conversation, vec![])), "a lock leaves the summary");
     }
 
     async fn cards_of_ended_turns_are_found(&self) {
@@ -422,80 +525,4 @@ fn order_card() -> ServerEvent {
         url: "https://store.example/orders/MC-1".to_owned(),
         as_of: crate::START_MS,
     })
-}
-
-struct ConnectionSuite<'s, S> {
-    store: &'s S,
-    prefix: String,
-    now_ms: u64,
-}
-
-impl<S: ConnectionStore> ConnectionSuite<'_, S> {
-    fn connection(&self, name: usize) -> Connection {
-        Connection {
-            id: samples::connection(&format!("{}-{name}=", self.prefix)),
-            principal: samples::shopper(&self.prefix),
-            session_id: SessionId::parse("s-1").expect("an id"),
-            connected_at: self.now_ms,
-            expires_at: self.now_ms + CONNECTION_LIFE_MS,
-        }
-    }
-
-    async fn register(&self, connection: &Connection, max: usize) -> Registration {
-        self.store.register(connection, max).await.unwrap()
-    }
-
-    async fn a_principal_holds_so_many_connections(&self) {
-        for name in 1..=3 {
-            assert_eq!(self.register(&self.connection(name), 3).await, Registration::Registered);
-        }
-        assert_eq!(self.register(&self.connection(4), 3).await, Registration::TooMany);
-        assert_eq!(self.register(&self.connection(3), 3).await, Registration::Registered, "known already");
-        assert_eq!(self.register(&self.connection(4), 3).await, Registration::TooMany, "for good");
-        let other = Connection { principal: samples::guest(&self.prefix), ..self.connection(5) };
-        assert_eq!(self.register(&other, 3).await, Registration::Registered, "another principal");
-
-        let rivals: Vec<Connection> = (10..16)
-            .map(|name| Connection {
-                principal: samples::guest(&format!("{}-rivals", self.prefix)),
-                ..self.connection(name)
-            })
-            .collect();
-        let outcomes = join_all(rivals.iter().map(|rival| self.register(rival, 3))).await;
-        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Registration::Registered).count(), 3);
-    }
-
-    async fn expired_connections_do_not_count(&self) {
-        for (name, expires_at) in [(1, self.now_ms), (2, self.now_ms + 1)] {
-            let connected_at = self.now_ms - CONNECTION_LIFE_MS;
-            let connection = Connection { connected_at, expires_at, ..self.connection(name) };
-            assert_eq!(self.register(&connection, 2).await, Registration::Registered);
-        }
-        assert_eq!(self.register(&self.connection(3), 2).await, Registration::Registered, "one expires now");
-        assert_eq!(self.register(&self.connection(4), 2).await, Registration::TooMany, "one a millisecond later");
-    }
-
-    async fn a_forgotten_connection_makes_room(&self) {
-        assert_eq!(self.register(&self.connection(1), 1).await, Registration::Registered);
-        assert_eq!(self.register(&self.connection(2), 1).await, Registration::TooMany);
-        self.store.forget(&self.connection(2).id).await.unwrap();
-        assert_eq!(self.register(&self.connection(2), 1).await, Registration::TooMany, "was not known");
-        self.store.forget(&self.connection(1).id).await.unwrap();
-        self.store.forget(&self.connection(1).id).await.unwrap();
-        assert_eq!(self.register(&self.connection(2), 1).await, Registration::Registered);
-    }
-
-    async fn the_language_of_a_connection_is_kept(&self) {
-        let (connection, id) = (self.connection(1), self.connection(1).id);
-        self.store.set_locale(&id, Locale::Ja).await.unwrap();
-        assert_eq!(self.store.locale(&id).await.unwrap(), None, "not known");
-        assert_eq!(self.register(&connection, 1).await, Registration::Registered);
-        assert_eq!(self.store.locale(&id).await.unwrap(), None);
-        for locale in [Locale::Ja, Locale::En] {
-            self.store.set_locale(&id, locale).await.unwrap();
-            assert_eq!(self.store.locale(&id).await.unwrap(), Some(locale));
-        }
-        self.store.forget(&id).await.unwrap();
-        assert_eq!(self.store.locale(&id).await.unwrap(), None);
-    }
 }
