@@ -64,9 +64,9 @@ impl TokenBuckets for DynamoDbBuckets {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         update = match token.full_at_before {
             None => update.condition_expression("attribute_not_exists(pk)"),
-            Some(before) => {
-                update.condition_expression("full_at = :before").expression_attribute_values(":before", number(before))
-            }
+            Some(before) => update
+                .condition_expression("full_at = :before AND attempt <> :attempt")
+                .expression_attribute_values(":before", number(before)),
         };
         match conditional(operation, update.send().await)? {
             Ok(_) => Ok(TakeOutcome::Taken),

@@ -46,3 +46,16 @@ impl Nonces for RandomNonces {
         Uuid::new_v4().to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_monotonic_clock_counts_milliseconds() {
+        let (before, pause) = (SystemClock.monotonic_ms(), Duration::from_millis(20));
+        tokio::time::sleep(pause).await;
+        // Either end may be cut to a whole millisecond.
+        assert!(SystemClock.monotonic_ms() >= before + 19);
+    }
+}

@@ -7,8 +7,10 @@ use domain::ids::SessionKey;
 /// The environment variables of `authorizer`.
 pub const AUTHORIZER_VARIABLES: [&str; 6] =
     ["LOG_LEVEL", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_SUBJECT_CLAIM", "JWKS_URL", "SESSION_KEY"];
-/// The environment variables of `connect` and `disconnect`.
-pub const CONNECTION_VARIABLES: [&str; 2] = ["LOG_LEVEL", "TABLE_NAME"];
+/// The environment variables of `connect`.
+pub const CONNECT_VARIABLES: [&str; 3] = ["LOG_LEVEL", "TABLE_NAME", "SESSION_KEY"];
+/// The environment variables of `disconnect`.
+pub const DISCONNECT_VARIABLES: [&str; 2] = ["LOG_LEVEL", "TABLE_NAME"];
 /// The environment variables of `message`.
 pub const MESSAGE_VARIABLES: [&str; 15] = [
     "LOG_LEVEL",
@@ -169,14 +171,36 @@ impl AuthorizerConfiguration {
     }
 }
 
-/// What `connect` and `disconnect` are told.
+/// What `connect` is told.
 #[derive(Debug, Clone)]
-pub struct ConnectionConfiguration {
+pub struct ConnectConfiguration {
+    /// The table of connections, conversations and turns.
+    pub table_name: String,
+    /// Makes digests of addresses.
+    pub session_key: SessionKey,
+}
+
+impl ConnectConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let table_name = reader.required("TABLE_NAME");
+        let session_key = reader.session_key();
+        reader.finish(session_key.map(|session_key| Self { table_name, session_key }))
+    }
+}
+
+/// What `disconnect` is told.
+#[derive(Debug, Clone)]
+pub struct DisconnectConfiguration {
     /// The table of connections, conversations and turns.
     pub table_name: String,
 }
 
-impl ConnectionConfiguration {
+impl DisconnectConfiguration {
     /// Reads the configuration.
     ///
     /// # Errors
@@ -429,7 +453,8 @@ mod tests {
     #[test]
     fn names_read_are_names_declared() {
         check_names(&AUTHORIZER_VARIABLES, |lookup| AuthorizerConfiguration::from_lookup(lookup));
-        check_names(&CONNECTION_VARIABLES, |lookup| ConnectionConfiguration::from_lookup(lookup));
+        check_names(&CONNECT_VARIABLES, |lookup| ConnectConfiguration::from_lookup(lookup));
+        check_names(&DISCONNECT_VARIABLES, |lookup| DisconnectConfiguration::from_lookup(lookup));
         check_names(&MESSAGE_VARIABLES, |lookup| MessageConfiguration::from_lookup(lookup));
         check_names(&WORKER_VARIABLES, |lookup| WorkerConfiguration::from_lookup(lookup));
         check_names(&WATCHDOG_VARIABLES, |lookup| WatchdogConfiguration::from_lookup(lookup));

@@ -45,10 +45,12 @@ async fn keeps_its_contract_when_the_first_answer_to_every_write_is_lost() {
 #[tokio::test]
 async fn a_connection_half_forgotten_is_forgotten_by_the_next_attempt() {
     let engine = Engine::start().await;
-    let (store, cut_off) = (connections(&engine.client), connections(&engine.behind_a_lossy_wire(3).await.client));
+    let wire = engine.behind_a_lossy_wire(3).await;
+    let (store, cut_off) = (connections(&engine.client), connections(&wire.client));
     let first = connection("first=", START_MS);
     assert_eq!(store.register(&first, 1).await.unwrap(), Registration::Registered);
     failure(within(cut_off.forget(&first.id)).await);
+    assert_eq!(wire.lost(), 3, "the principal's set is without it, and its own item is there");
     store.forget(&first.id).await.unwrap();
     assert_eq!(store.register(&connection("second=", START_MS), 1).await.unwrap(), Registration::Registered);
 }
@@ -60,15 +62,6 @@ async fn items_are_laid_out_as_documented_and_expire_with_their_connection() {
     store.register(&connection("a=", START_MS), 20).await.unwrap();
     store.register(&connection("b=", START_MS + 1), 20).await.unwrap();
     store.set_locale(&samples::connection("b="), Locale::En).await.unwrap();
-    let lines: BTreeMap<String, String> = engine
-        .layout()
-        .await
-        .into_iter()
-        .map(|((pk, sk), (names, expires_at))| {
-            let names = Vec::from_iter(names).join(" ");
-            (format!("{pk} {sk}"), format!("{names} = {}", expires_at.unwrap()))
-        })
-        .collect();
     let two_hours_on = START_MS / 1_000 + 2 * 3_600;
     let expected = [
         ("connection#a= connection", "closes_at connected_at expires_at principal session", two_hours_on),
@@ -76,7 +69,7 @@ async fn items_are_laid_out_as_documented_and_expire_with_their_connection() {
         ("principal#shopper:aiko connections", "expires_at members", two_hours_on + 1),
     ];
     let expected = expected.map(|(key, names, expires_at)| (key.to_owned(), format!("{names} = {expires_at}")));
-    assert_eq!(lines, BTreeMap::from(expected));
+    assert_eq!(engine.lines().await, BTreeMap::from(expected));
 }
 
 #[tokio::test]
@@ -96,6 +89,30 @@ async fn connections_make_room_when_they_expire_not_when_they_are_deleted() {
     assert_eq!(register("d=", clock.now_ms()).await, Registration::Registered);
 }
 
+#[tokio::test]
+async fn a_principals_connections_are_those_that_have_not_expired() {
+    let engine = Engine::start().await;
+    let clock = ManualClock::new();
+    let store = DynamoDbConnections::new(engine.client.clone(), TABLE, clock.clone());
+    let aiko = samples::shopper("aiko");
+    assert_eq!(store.connections_of(&aiko).await.unwrap(), []);
+    for (name, at) in [("a=", START_MS), ("b=", START_MS + 1)] {
+        assert_eq!(store.register(&connection(name, at), 20).await.unwrap(), Registration::Registered);
+    }
+    let other = Connection { principal: samples::guest("g-1"), ..connection("c=", START_MS) };
+    assert_eq!(store.register(&other, 20).await.unwrap(), Registration::Registered);
+    let connected = async || {
+        let mut connections = store.connections_of(&aiko).await.unwrap();
+        connections.sort_unstable_by_key(ToString::to_string);
+        connections
+    };
+    assert_eq!(connected().await, [samples::connection("a="), samples::connection("b=")]);
+    clock.advance(CONNECTION_LIFE_MS);
+    assert_eq!(connected().await, [samples::connection("b=")]);
+    store.forget(&samples::connection("b=")).await.unwrap();
+    assert_eq!(connected().await, []);
+}
+
 /// What each method does on a store that does not work.
 async fn check_unavailable(client: &Client) {
     let store = connections(client);
@@ -105,6 +122,7 @@ async fn check_unavailable(client: &Client) {
         failure(store.forget(&id).await);
         failure(store.set_locale(&id, Locale::Ja).await);
         failure(store.locale(&id).await);
+        failure(store.connections_of(&samples::shopper("aiko")).await);
     })
     .await;
 }

@@ -1,9 +1,9 @@
 //! The table of template.yaml in a DynamoDB engine, and a wire to it that can lose answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aws_adapters::clients;
 use aws_sdk_dynamodb::Client;
@@ -61,8 +61,15 @@ impl Engine {
         Self { url, client, _server: server }
     }
 
-    /// Every item: the names of its attributes, and its `expires_at`, by its key.
-    pub async fn layout(&self) -> BTreeMap<(String, String), (BTreeSet<String>, Option<String>)> {
+    /// Every item, one line each: key, names of attributes, and when it expires.
+    pub async fn lines(&self) -> BTreeMap<String, String> {
+        let line = |((pk, sk), (names, expires_at)): ((String, String), (BTreeSet<String>, Option<String>))| {
+            (format!("{pk} {sk}"), format!("{} = {}", Vec::from_iter(names).join(" "), expires_at.unwrap()))
+        };
+        self.layout().await.into_iter().map(line).collect()
+    }
+
+    async fn layout(&self) -> BTreeMap<(String, String), (BTreeSet<String>, Option<String>)> {
         let pages = self.client.scan().table_name(TABLE).into_paginator().items().send();
         let items = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
         let text = |value: &AttributeValue| value.as_s().unwrap().clone();
@@ -74,6 +81,13 @@ impl Engine {
                 (key, (item.into_keys().collect(), expires_at))
             })
             .collect()
+    }
+
+    /// What an item holds.
+    pub async fn item(&self, pk: &str, sk: &str) -> HashMap<String, AttributeValue> {
+        let key = |text: &str| AttributeValue::S(text.to_owned());
+        let read = self.client.get_item().table_name(TABLE).key("pk", key(pk)).key("sk", key(sk)).send().await;
+        read.unwrap().item.unwrap()
     }
 
     /// The engine behind a wire that loses, of every write, the answers to its first `answers_lost` attempts: each of them
@@ -92,6 +106,27 @@ impl Engine {
         })
         .await;
         Wire { client: client(&fake.url), fake, lost }
+    }
+
+    /// The engine behind a wire on which the first request for an operation arrives after something else has happened.
+    pub async fn interrupted<M>(&self, by: &'static str, meanwhile: impl FnOnce() -> M + Send + 'static) -> Wire
+    where
+        M: Future<Output = ()> + Send + 'static,
+    {
+        let (engine, http) = (self.url.clone(), reqwest::Client::new());
+        let meanwhile = Arc::new(Mutex::new(Some(meanwhile)));
+        let fake = Fake::start(move |request| {
+            let (engine, http, meanwhile) = (engine.clone(), http.clone(), Arc::clone(&meanwhile));
+            async move {
+                let interruption = if operation(&request) == by { meanwhile.lock().unwrap().take() } else { None };
+                if let Some(meanwhile) = interruption {
+                    meanwhile().await;
+                }
+                Some(forward(&http, &engine, request).await)
+            }
+        })
+        .await;
+        Wire { client: client(&fake.url), fake, lost: Arc::default() }
     }
 }
 

@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod buckets;
 mod connections;
+mod dead_letters;
 mod engine;
 mod events;
 mod fake;
+mod follow_ups;
 mod identity;
 mod model;
+mod queues;
 mod sender;
 mod store;
 mod turns;

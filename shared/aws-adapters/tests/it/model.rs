@@ -20,7 +20,7 @@ use crate::{environment, within};
 const MODEL: &str = "apac.anthropic.claude-sonnet-4-20250514-v1:0";
 
 fn model_at(url: &str) -> BedrockModel {
-    BedrockModel::new(clients::bedrock_runtime(&environment(url)), MODEL)
+    BedrockModel::new(clients::bedrock_runtime(&environment(url)), MODEL, true)
 }
 
 async fn start() -> (StandIn, BedrockModel) {
@@ -39,6 +39,7 @@ fn prompt() -> Prompt {
             said(Role::Assistant, "いらっしゃいませ"),
             said(Role::User, "海賊の漫画は？"),
         ],
+        prefill: None,
         answer_tokens_max: 1_024,
     }
 }
@@ -91,6 +92,37 @@ async fn a_prompt_is_asked_as_it_is() {
             "inferenceConfig": { "maxTokens": 1_024 },
         })
     );
+}
+
+#[tokio::test]
+async fn the_beginning_of_an_answer_is_the_last_message_without_white_space_at_its_end() {
+    let (stand_in, model) = start().await;
+    let cases = [
+        (Some("海賊の漫画なら\u{3000}\n "), Some("海賊の漫画なら")),
+        (Some(" \n"), None),
+        (Some(""), None),
+        (None, None),
+    ];
+    for (prefill, expected) in cases {
+        stand_in.script([Reply::new().say("はい")]);
+        let prompt = Prompt { prefill: prefill.map(str::to_owned), ..prompt() };
+        within(model.answer(prompt).collect::<Vec<_>>()).await;
+        let requests = stand_in.requests();
+        let messages = requests.last().unwrap().body["messages"].as_array().unwrap();
+        let added = messages[3..].iter().map(|message| (&message["role"], &message["content"])).collect::<Vec<_>>();
+        match expected {
+            Some(text) => assert_eq!(added, [(&json!("assistant"), &json!([{ "text": text }]))]),
+            None => assert_eq!(added, [], "{prefill:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_continues_answers_if_it_is_said_to() {
+    let client = clients::bedrock_runtime(&environment("http://unused"));
+    for accepts_prefill in [true, false] {
+        assert_eq!(BedrockModel::new(client.clone(), MODEL, accepts_prefill).accepts_prefill(), accepts_prefill);
+    }
 }
 
 #[tokio::test]

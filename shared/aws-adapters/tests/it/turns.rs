@@ -12,10 +12,10 @@ use axum::Json;
 use axum::response::IntoResponse as _;
 use domain::ids::{ConversationId, TurnId};
 use domain::limits::{CONVERSATION_LIFE_MS, LEASE_MS, TEXT_CHARS_MAX};
-use domain::ports::{JournalOutcome, JournalWrite, LockOutcome, LockRequest, RecordOutcome, TurnStore};
+use domain::ports::{Clock as _, JournalOutcome, JournalWrite, LockOutcome, LockRequest, RecordOutcome, TurnStore};
 use domain::protocol::{Locale, ProductCard, Rating, ServerEvent, TurnState, Usage};
 use domain::store::Price;
-use domain::turn::{Exchange, Outcome, TurnFrame, TurnRequest};
+use domain::turn::{Exchange, Hold, Outcome, Summary, TurnFrame, TurnJournal, TurnRequest};
 use serde_json::{Value, json};
 use testkit::{ManualClock, START_MS, contract, samples};
 
@@ -58,6 +58,8 @@ fn request(number: u64) -> TurnRequest {
         payload_hash: "hash".to_owned(),
         text: "海賊の漫画は？".to_owned(),
         locale: Locale::Ja,
+        product_id: Some(samples::product_id("one-1")),
+        connection: samples::connection("asker="),
         asked_at: START_MS,
         lease_until: START_MS + LEASE_MS,
     }
@@ -86,6 +88,7 @@ fn journal(number: u64) -> JournalWrite {
         writer: "writer".to_owned(),
         number: 1,
         frames: vec![TurnFrame { epoch: 1, seq: 0, ts: START_MS, event: card(&format!("product-{number}")) }],
+        hold: Hold::Leased { until: START_MS + LEASE_MS },
         outcome: Some(Outcome { state: TurnState::Completed, usage: Usage::default() }),
         now: START_MS,
     }
@@ -100,6 +103,10 @@ fn exchange(number: u64) -> Exchange {
         answer: "答え".to_owned(),
         state: TurnState::Completed,
     }
+}
+
+fn summary(through: u64) -> Summary {
+    Summary { through, text: format!("through {through}") }
 }
 
 #[tokio::test]
@@ -132,7 +139,8 @@ async fn keeps_its_contract_when_the_first_answer_to_every_write_is_lost() {
 #[tokio::test]
 async fn a_write_whose_every_answer_is_lost_is_found_when_it_is_sent_again() {
     let engine = Engine::start().await;
-    let (store, cut_off) = (turns(&engine.client), turns(&engine.behind_a_lossy_wire(3).await.client));
+    let wire = engine.behind_a_lossy_wire(3).await;
+    let (store, cut_off) = (turns(&engine.client), turns(&wire.client));
     let (lock, request, journal) = (lock(1, START_MS), request(1), journal(1));
 
     failure(within(cut_off.lock(&lock)).await);
@@ -147,6 +155,7 @@ async fn a_write_whose_every_answer_is_lost_is_found_when_it_is_sent_again() {
     let JournalOutcome::Written(written) = store.journal(&journal).await.unwrap() else { panic!("fenced by itself") };
     assert_eq!(written.frames, journal.frames, "each frame once");
     assert_eq!(store.turn(&turn_id(1)).await.unwrap().unwrap().journal, written);
+    assert_eq!(wire.lost(), 3 * 3);
 }
 
 #[tokio::test]
@@ -157,20 +166,15 @@ async fn items_are_laid_out_as_documented_and_expire_thirty_days_after_their_las
     let request = TurnRequest { asked_at, ..request(7) };
     assert_eq!(store.lock(&lock(1, asked_at)).await.unwrap(), LockOutcome::Locked);
     store.record(&request).await.unwrap();
+    store.ask_to_cancel(&turn_id(7), asked_at).await.unwrap();
     store.journal(&JournalWrite { now: written_at, ..journal(7) }).await.unwrap();
     store.subscribe(&turn_id(7), &samples::connection("x="), ended_at).await.unwrap();
     store.remember(&conversation_id(), &exchange(7), ended_at).await.unwrap();
     store.rate(&turn_id(7), Rating::Up, Some("よい"), ended_at).await.unwrap();
+    store.summarise(&conversation_id(), &summary(1), ended_at).await.unwrap();
+    let waiting = JournalWrite { outcome: None, hold: Hold::Queued { since: written_at }, ..journal(8) };
+    store.journal(&JournalWrite { frames: Vec::new(), now: written_at, ..waiting }).await.unwrap();
 
-    let lines: BTreeMap<String, String> = engine
-        .layout()
-        .await
-        .into_iter()
-        .map(|((pk, sk), (names, expires_at))| {
-            let names = Vec::from_iter(names).join(" ");
-            (format!("{pk} {sk}"), format!("{names} = {}", expires_at.unwrap()))
-        })
-        .collect();
     let expiry = |last_change: u64| (last_change + CONVERSATION_LIFE_MS).div_ceil(1_000);
     assert_eq!(expiry(asked_at), START_MS / 1_000 + 30 * 86_400 + 1, "seconds, and not one too early");
     let expected = [
@@ -184,18 +188,24 @@ async fn items_are_laid_out_as_documented_and_expire_thirty_days_after_their_las
             "expires_at lock_attempt lock_turn lock_until principal turn_count",
             asked_at,
         ),
+        ("conversation#c-1 ~summary", "expires_at summary through_turn", ended_at),
         ("turn#t-7 feedback", "comment expires_at rated_at rating", ended_at),
         (
             "turn#t-7 request",
-            "asked_at client_message_id conversation expires_at language lease_until payload_hash principal question \
-             turn_number",
+            "asked_at client_message_id connection_id conversation expires_at language lease_until payload_hash \
+             principal product_id question turn_number",
             asked_at,
         ),
-        ("turn#t-7 run", "epoch expires_at frames outcome subscribers write_number writer", written_at),
+        (
+            "turn#t-7 run",
+            "cancel_asked epoch expires_at frames lease_until outcome subscribers write_number writer",
+            written_at,
+        ),
+        ("turn#t-8 run", "epoch expires_at queued_since write_number writer", written_at),
     ];
     let expected =
         expected.map(|(key, names, last_change)| (key.to_owned(), format!("{names} = {}", expiry(last_change))));
-    assert_eq!(lines, BTreeMap::from(expected));
+    assert_eq!(engine.lines().await, BTreeMap::from(expected));
 }
 
 #[tokio::test]
@@ -221,6 +231,128 @@ async fn an_expired_conversation_is_gone_before_dynamodb_deletes_it() {
     assert_eq!(store.lock(&anew).await.unwrap(), LockOutcome::Locked, "begins anew");
     let (conversation, exchanges) = store.conversation(&conversation_id(), 6).await.unwrap().unwrap();
     assert_eq!((conversation.owner, conversation.turns, exchanges), (samples::guest("g-1"), 1, vec![]));
+}
+
+/// A store and its clock, which shows the moment at which turn 1, asked and ended at [`START_MS`], expires.
+async fn with_an_expired_turn(engine: &Engine) -> (DynamoDbTurns<ManualClock>, ManualClock) {
+    let clock = ManualClock::new();
+    let store = DynamoDbTurns::new(engine.client.clone(), TABLE, clock.clone());
+    store.record(&request(1)).await.unwrap();
+    store.journal(&journal(1)).await.unwrap();
+    clock.advance(CONVERSATION_LIFE_MS - 1);
+    assert!(store.turn(&turn_id(1)).await.unwrap().is_some());
+    assert_eq!(store.cards(&[turn_id(1)]).await.unwrap()[&turn_id(1)].len(), 1);
+    let early = TurnRequest { asked_at: clock.now_ms(), ..request(1) };
+    assert_eq!(store.record(&early).await.unwrap(), RecordOutcome::Exists);
+    clock.advance(1);
+    (store, clock)
+}
+
+fn asked_again(clock: &ManualClock) -> TurnRequest {
+    let asked_at = clock.now_ms();
+    TurnRequest { asked_at, lease_until: asked_at + LEASE_MS, text: "忍者は？".to_owned(), ..request(1) }
+}
+
+#[tokio::test]
+async fn an_expired_turn_is_gone_before_dynamodb_deletes_it() {
+    let engine = Engine::start().await;
+    let (store, clock) = with_an_expired_turn(&engine).await;
+    assert_eq!(store.turn(&turn_id(1)).await.unwrap(), None);
+    assert_eq!(store.cards(&[turn_id(1)]).await.unwrap()[&turn_id(1)], []);
+    let follower = samples::connection("x=");
+    assert_eq!(store.subscribe(&turn_id(1), &follower, clock.now_ms()).await.unwrap(), TurnJournal::default());
+    assert_eq!(store.ask_to_cancel(&turn_id(1), clock.now_ms()).await.unwrap(), TurnJournal::default());
+}
+
+#[tokio::test]
+async fn an_expired_turn_gives_way_to_one_that_knows_nothing_of_it() {
+    let engine = Engine::start().await;
+    let (store, clock) = with_an_expired_turn(&engine).await;
+    let wire = engine.behind_a_lossy_wire(1).await;
+    let lossy = DynamoDbTurns::new(wire.client.clone(), TABLE, clock.clone());
+    let request = asked_again(&clock);
+    assert_eq!(lossy.record(&request).await.unwrap(), RecordOutcome::Recorded);
+    assert_eq!(store.record(&request).await.unwrap(), RecordOutcome::Recorded, "the very same");
+    let turn = store.turn(&turn_id(1)).await.unwrap().unwrap();
+    assert_eq!((turn.request, turn.journal), (request, TurnJournal::default()));
+    let write = JournalWrite { now: clock.now_ms(), ..journal(1) };
+    let JournalOutcome::Written(written) = store.journal(&write).await.unwrap() else {
+        panic!("fenced by the expired")
+    };
+    assert_eq!(written.frames, write.frames);
+}
+
+#[tokio::test]
+async fn of_two_that_replace_an_expired_turn_one_does() {
+    let engine = Engine::start().await;
+    let (store, clock) = with_an_expired_turn(&engine).await;
+    let winner = asked_again(&clock);
+    let write = JournalWrite { now: clock.now_ms(), ..journal(1) };
+    let meanwhile = {
+        let (store, winner, write) = (store.clone(), winner.clone(), write.clone());
+        async move || {
+            assert_eq!(store.record(&winner).await.unwrap(), RecordOutcome::Recorded);
+            store.journal(&write).await.map(drop).unwrap();
+        }
+    };
+    // The other has seen the expired turn, and is about to delete its run.
+    let wire = engine.interrupted("DeleteItem", meanwhile).await;
+    let slower = DynamoDbTurns::new(wire.client.clone(), TABLE, clock);
+    let loser = TurnRequest { text: "侍は？".to_owned(), ..winner.clone() };
+    assert_eq!(slower.record(&loser).await.unwrap(), RecordOutcome::Exists);
+    let turn = store.turn(&turn_id(1)).await.unwrap().unwrap();
+    assert_eq!((turn.request, turn.journal.frames), (winner, write.frames));
+}
+
+#[tokio::test]
+async fn a_write_without_frames_appends_nothing() {
+    let engine = Engine::start().await;
+    let store = turns(&engine.client);
+    let lease = |number, lease_ms| JournalWrite {
+        number,
+        frames: Vec::new(),
+        hold: Hold::Leased { until: START_MS + lease_ms },
+        outcome: None,
+        ..journal(1)
+    };
+    store.journal(&lease(1, 1)).await.unwrap();
+    assert!(!engine.item("turn#t-1", "run").await.contains_key("frames"));
+    let frames = journal(1).frames;
+    store.journal(&JournalWrite { frames: frames.clone(), ..lease(2, 2) }).await.unwrap();
+    let JournalOutcome::Written(renewed) = store.journal(&lease(3, 3)).await.unwrap() else { panic!("fenced") };
+    assert_eq!(engine.item("turn#t-1", "run").await["frames"].as_l().unwrap().len(), 1);
+    assert_eq!((renewed.frames, renewed.hold), (frames, Some(Hold::Leased { until: START_MS + 3 })));
+}
+
+#[tokio::test]
+async fn a_summary_comes_with_its_conversation_and_never_with_another() {
+    let engine = Engine::start().await;
+    let clock = ManualClock::new();
+    let store = DynamoDbTurns::new(engine.client.clone(), TABLE, clock.clone());
+    let read = async || {
+        let (conversation, exchanges) = store.conversation(&conversation_id(), 2).await.unwrap().unwrap();
+        (conversation.summary, exchanges.iter().map(|exchange| exchange.number).collect::<Vec<_>>())
+    };
+    store.summarise(&conversation_id(), &summary(1), START_MS).await.unwrap();
+    assert_eq!(store.conversation(&conversation_id(), 2).await.unwrap(), None, "a summary makes no conversation");
+    for number in 1..=4 {
+        assert_eq!(store.lock(&lock(number, START_MS)).await.unwrap(), LockOutcome::Locked);
+        store.remember(&conversation_id(), &exchange(number), START_MS).await.unwrap();
+        store.release(&conversation_id(), &turn_id(number)).await.unwrap();
+    }
+    assert_eq!(read().await, (Some(summary(1)), vec![4, 3]));
+    // As late as a worker may be.
+    store.summarise(&conversation_id(), &summary(4), START_MS + 10_000).await.unwrap();
+    assert_eq!(read().await, (Some(summary(4)), vec![4, 3]));
+    store.summarise(&conversation_id(), &summary(3), START_MS + 20_000).await.unwrap();
+    assert_eq!(read().await, (Some(summary(4)), vec![4, 3]), "this one goes further");
+
+    clock.advance(CONVERSATION_LIFE_MS);
+    assert_eq!(store.lock(&lock(1, clock.now_ms())).await.unwrap(), LockOutcome::Locked, "begins anew");
+    assert_eq!(read().await, (None, vec![]));
+    clock.advance(10_000);
+    store.summarise(&conversation_id(), &summary(1), clock.now_ms()).await.unwrap();
+    assert_eq!(read().await, (Some(summary(1)), vec![]), "over one that has expired");
 }
 
 #[tokio::test]
@@ -309,8 +441,10 @@ async fn check_unavailable(client: &Client) {
             failure(store.record(&request(1)).await),
             failure(store.journal(&journal(1)).await),
             failure(store.subscribe(id, &samples::connection("x="), START_MS).await),
+            failure(store.ask_to_cancel(id, START_MS).await),
             failure(store.remember(conversation, &exchange(1), START_MS).await),
             failure(store.release(conversation, id).await),
+            failure(store.summarise(conversation, &summary(1), START_MS).await),
             failure(store.exchanges(conversation, None, 6).await),
             failure(store.cards(std::slice::from_ref(id)).await),
             failure(store.rate(id, Rating::Up, None, START_MS).await),
@@ -318,7 +452,7 @@ async fn check_unavailable(client: &Client) {
     })
     .await;
     let operations: BTreeSet<&str> = failures.iter().map(|failure| failure.operation).collect();
-    assert_eq!(operations.len(), 11, "each says what failed: {operations:?}");
+    assert_eq!(operations.len(), 13, "each says what failed: {operations:?}");
 }
 
 #[tokio::test]
