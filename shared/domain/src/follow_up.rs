@@ -90,11 +90,11 @@ async fn finish<P: Ports>(ports: &P, turn_id: &TurnId, epoch: u64) -> Result<Don
 
 /// Does what is to be done after a turn.
 async fn follow<P: Ports>(ports: &P, ended: &TurnEnded) -> Result<Done, TaskError> {
-    if needs_summary(ended.number) {
-        sum_up(ports, &ended.conversation_id, ended.number).await?;
-    }
     let Some(turn) = ports.turns().turn(&ended.turn_id).await? else { return Ok(Done::Done) };
     let request = &turn.request;
+    if needs_summary(&turn) {
+        sum_up(ports, &request.conversation_id, request.number).await?;
+    }
     if let Some(shopper) = request.principal.shopper()
         && reminder::is_asked_for(&request.text)
     {

@@ -150,7 +150,7 @@ pub fn window(past: &Past) -> Vec<&Exchange> {
 }
 
 /// `text` without a way to write an element of the prompt.
-fn escape_markup(text: &str) -> String {
+pub(crate) fn escape_markup(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -6,8 +6,12 @@
 
 use crate::ids::TurnId;
 use crate::intent;
-use crate::limits::{HISTORY_WINDOW_TURNS_MAX, QUEUED_PATIENCE_MS, SUMMARY_EVERY_TURNS, WATCH_QUEUED_MS};
+use crate::limits::{
+    HISTORY_TOKENS_MAX, HISTORY_WINDOW_BYTES_MAX, HISTORY_WINDOW_TURNS_MAX, QUEUED_PATIENCE_MS, SUMMARY_EVERY_TURNS,
+    WATCH_QUEUED_MS,
+};
 use crate::ports::{Clock as _, Task, TaskQueues as _, TurnEnded, TurnEvents, TurnPorts, TurnStore as _, Unavailable};
+use crate::prompt::{escape_markup, estimated_tokens};
 use crate::protocol::ErrorCode;
 use crate::reminder;
 use crate::settle;
@@ -92,13 +96,19 @@ async fn publish<P: TurnPorts>(ports: &P, events: &impl TurnEvents, turn: &Store
         state: outcome.state,
         usage: outcome.usage,
         ended_at: turn.journal.frames.last().map_or(request.asked_at, |frame| frame.ts),
-        follow_up: needs_summary(request.number) || reminder::is_asked_for(&request.text),
+        follow_up: needs_summary(turn) || reminder::is_asked_for(&request.text),
     };
     events.turn_ended(&event).await?;
     Ok(Watched::Ended)
 }
 
-/// Whether the conversation is to be summed up after a turn: before the prompt's window loses one that no summary covers.
-pub fn needs_summary(number: u64) -> bool {
-    number >= u64::from(HISTORY_WINDOW_TURNS_MAX) && number.is_multiple_of(SUMMARY_EVERY_TURNS)
+/// Whether the conversation is to be summed up after a turn: every few turns once the window is full, and at once after a
+/// long one. What no summary covers then always fits the window of the next prompt.
+pub fn needs_summary(turn: &StoredTurn) -> bool {
+    const PARTS: usize = 1 + SUMMARY_EVERY_TURNS as usize;
+    let number = turn.request.number;
+    let (question, answer) = (escape_markup(&turn.request.text), turn.journal.answer());
+    let is_long = question.len() + answer.len() > HISTORY_WINDOW_BYTES_MAX / PARTS
+        || estimated_tokens(&question) + estimated_tokens(&answer) > HISTORY_TOKENS_MAX / PARTS;
+    is_long || (number >= u64::from(HISTORY_WINDOW_TURNS_MAX) && number.is_multiple_of(SUMMARY_EVERY_TURNS))
 }
