@@ -18,6 +18,7 @@ mod outbox;
 pub mod ports;
 pub mod prompt;
 pub mod protocol;
+pub mod redrive;
 pub mod reminder;
 pub mod session;
 pub mod settle;

@@ -194,3 +194,36 @@ pub const SUBSCRIBERS_MAX: usize = 20;
 
 /// How often admission reads the conversation again when it changed under it.
 pub const ADMISSION_ATTEMPTS_MAX: u32 = 3;
+
+/// How often a message may be redriven from the dead letters before it is quarantined.
+pub const REDRIVES_MAX: u32 = 3;
+
+/// Messages redriven to one queue a second: a fraction of what its consumer takes, which has work of its own.
+pub const REDRIVES_PER_SECOND_MAX: u64 = 50;
+
+/// How long a run of the redriver takes up dead letters, ms. With a turn it is about to end, which may take a lease, and the
+/// letters it then gives back it ends within its 60 s.
+pub const REDRIVE_RUN_MS: u64 = 40_000;
+
+/// Dead letters of one queue that a run takes up: what can be redriven in its time.
+pub const REDRIVE_LETTERS_MAX: u32 = 2_000;
+
+/// Redriven messages that may be found dead again in a run before it halts their queue: a few are bad luck, more say that
+/// the consumer is still broken.
+pub const REFAILURES_MAX: u32 = 10;
+
+/// How long a halted queue is left alone by scheduled runs, ms.
+pub const REDRIVE_HALT_MS: u64 = 15 * 60 * 1_000;
+
+/// Dead letters of one queue that may go untreated, because something did not answer, before a run ends early.
+pub const REDRIVE_FAILURES_MAX: u32 = 10;
+
+/// Dead letters that are given back at once.
+pub const GIVE_BACKS_AT_ONCE_MAX: usize = 10;
+
+/// A reminder that is still not sent this long after it was due is not sent any more, ms: the shopper finds it at the next
+/// visit.
+pub const REMINDER_AGE_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// What is quarantined is kept this long, ms: twice as long as a dead letter.
+pub const QUARANTINE_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;

@@ -153,7 +153,7 @@ impl<P> Faulty<P> {
         *self.round_trip_ms.lock().unwrap() = round_trip_ms;
     }
 
-    async fn effect<T>(
+    pub(crate) async fn effect<T>(
         &self,
         name: &'static str,
         call: impl Future<Output = Result<T, Unavailable>>,

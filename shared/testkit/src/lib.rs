@@ -1,5 +1,6 @@
 //! The world in memory, for tests: every port of the domain, on a clock that only tests move, with faults on demand, for
-//! one process or for many at once; and the contracts that every implementation of a store must pass, these and the real ones alike.
+//! one process or for many at once; and the contracts that every implementation of a store must pass, these and the real
+//! ones alike.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,6 +21,7 @@ mod identities;
 mod in_memory;
 mod model;
 mod processes;
+mod quarantine;
 mod queues;
 pub mod samples;
 mod sender;
@@ -36,6 +38,7 @@ pub use identities::KnownTokens;
 pub use in_memory::{InMemory, SequentialNonces};
 pub use model::{ModelFailure, ScriptedModel, Step};
 pub use processes::{ProcessId, Processes, Spawned, Spawner};
+pub use quarantine::MemoryQuarantine;
 pub use queues::{MemoryQueues, MessageAttributes, MessageCounts, ReceivedMessage, RedrivePolicy};
 pub use sender::{RecordingSender, SentFrame};
 pub use store::{ScriptedStore, Service, StoreData};
