@@ -79,7 +79,7 @@ async fn show<P: Ports>(
             TakenOver::Answered(Answered::NotOurs) => {
                 turn = ports.turns().turn(&turn_id).await?.ok_or(ErrorCode::NotFound)?;
             }
-            TakenOver::NotFree(found) => turn = found,
+            TakenOver::NotFree(found) => turn = *found,
         }
     }
     if turn.journal.outcome.is_none() {

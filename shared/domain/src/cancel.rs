@@ -22,7 +22,7 @@ pub async fn cancel<P: TurnPorts>(
     for _ in 0..ATTEMPTS_MAX {
         let now = ports.clock().now_ms();
         match turn.phase(now) {
-            Phase::Ended => return Ok(Cancelled::HadEnded(turn)),
+            Phase::Ended => return Ok(Cancelled::HadEnded(Box::new(turn))),
             Phase::Lapsed | Phase::Queued { .. } => {
                 let epoch = turn.epoch();
                 turn = settle::cancel(ports, turn, Some(canceller)).await?;
@@ -52,5 +52,5 @@ pub enum Cancelled {
     /// The canceller is told of the end.
     Asked,
     /// The turn had ended already, like this.
-    HadEnded(StoredTurn),
+    HadEnded(Box<StoredTurn>),
 }

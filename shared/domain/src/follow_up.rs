@@ -76,7 +76,7 @@ async fn finish<P: Ports>(ports: &P, turn_id: &TurnId, epoch: u64) -> Result<Don
         TakenOver::Answered(Answered::Settled) => return Ok(Done::Done),
         TakenOver::Answered(Answered::Queued) => return Ok(Done::Later(None)),
         TakenOver::Answered(Answered::NotOurs) => return Ok(Done::Later(Some(0))),
-        TakenOver::NotFree(turn) => turn,
+        TakenOver::NotFree(turn) => *turn,
     };
     let now = ports.clock().now_ms();
     Ok(match turn.phase(now) {

@@ -29,7 +29,7 @@ pub enum TakenOver {
     /// It was ours.
     Answered(Answered),
     /// It has a living owner, or has ended: as it is now.
-    NotFree(StoredTurn),
+    NotFree(Box<StoredTurn>),
 }
 
 /// Whether a turn has had all the time and all the owners it may.
@@ -53,18 +53,18 @@ pub async fn take_over<P: Ports>(
 ) -> Result<TakenOver, Unavailable> {
     let begun = Moment::now(ports.clock());
     match turn.phase(begun.unix_ms) {
-        Phase::Live { .. } | Phase::Ended => return Ok(TakenOver::NotFree(turn)),
+        Phase::Live { .. } | Phase::Ended => return Ok(TakenOver::NotFree(Box::new(turn))),
         Phase::Lapsed | Phase::Queued { .. } => {}
     }
     let request = &turn.request;
     if turn.journal.cancel_asked {
-        return settle::cancel(ports, turn, None).await.map(TakenOver::NotFree);
+        return settle::cancel(ports, turn, None).await.map(|turn| TakenOver::NotFree(Box::new(turn)));
     }
     let found = ports.turns().conversation(&request.conversation_id, HISTORY_WINDOW_TURNS_MAX).await?;
     let held = found
         .filter(|(conversation, _)| conversation.lock.as_ref().is_some_and(|lock| lock.turn_id == request.turn_id));
     let Some((conversation, mut exchanges)) = held.filter(|_| !is_spent(&turn, begun.unix_ms)) else {
-        return settle::fail(ports, turn, ErrorCode::Unavailable).await.map(TakenOver::NotFree);
+        return settle::fail(ports, turn, ErrorCode::Unavailable).await.map(|turn| TakenOver::NotFree(Box::new(turn)));
     };
     exchanges.retain(|exchange| exchange.number < request.number);
     let past = Past { summary: conversation.summary, exchanges };
@@ -86,7 +86,7 @@ pub async fn take_over<P: Ports>(
         JournalOutcome::Written(journal) => journal,
         JournalOutcome::Fenced(journal) => {
             turn.journal = journal;
-            return Ok(TakenOver::NotFree(turn));
+            return Ok(TakenOver::NotFree(Box::new(turn)));
         }
     };
     tracing::info!(turn_id = %request.turn_id, epoch, ?workplace, "turn was taken over");
