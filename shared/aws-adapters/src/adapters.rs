@@ -2,13 +2,16 @@
 
 use aws_config::SdkConfig;
 use domain::ports::{Ports, TurnPorts};
+use domain::redrive::Redriver;
 
 use crate::configuration::{
-    AnswerConfiguration, MessageConfiguration, TurnConfiguration, WatchdogConfiguration, WorkerConfiguration,
+    AnswerConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration, WatchdogConfiguration,
+    WorkerConfiguration,
 };
 use crate::{
-    ApiGatewaySender, BedrockModel, DynamoDbBuckets, DynamoDbConnections, DynamoDbFollowUps, DynamoDbTurns, HttpStore,
-    RandomNonces, Schedules, SnsTurnEvents, SqsMessages, SqsQueues, SystemClock, clients,
+    ApiGatewaySender, BedrockModel, DynamoDbBuckets, DynamoDbConnections, DynamoDbFollowUps, DynamoDbQuarantine,
+    DynamoDbTurns, HttpStore, RandomNonces, Schedules, SnsTurnEvents, SqsDeadLetters, SqsMessages, SqsQueues,
+    SystemClock, clients,
 };
 
 /// What it takes to end turns, on the real things.
@@ -204,5 +207,18 @@ impl WatchdogAdapters {
             ports: TurnAdapters::new(sdk, &configuration.turns),
             events: SnsTurnEvents::new(clients::sns(sdk), &configuration.turn_events_topic_arn),
         }
+    }
+}
+
+/// `dlq-redriver`'s redriver, on the real things.
+pub fn redriver(
+    sdk: &SdkConfig,
+    configuration: &RedriverConfiguration,
+) -> Redriver<TurnAdapters, SqsDeadLetters, DynamoDbQuarantine> {
+    let ports = TurnAdapters::new(sdk, &configuration.turns);
+    Redriver {
+        dead_letters: SqsDeadLetters::new(clients::sqs_receiving(sdk), configuration),
+        quarantine: DynamoDbQuarantine::new(ports.dynamodb.clone(), &configuration.turns.table_name),
+        ports,
     }
 }

@@ -15,7 +15,8 @@ const BATCH_MESSAGES_MAX: i32 = 10;
 /// queue.
 const WAIT_S: i32 = 1;
 
-/// A received message reappears after this, seconds, if nothing becomes of it: longer than ten take to be redriven.
+/// A received message reappears after this, seconds, if nothing becomes of it: no sooner than the run that received it has
+/// ended, which would receive it again.
 const HIDDEN_S: i32 = 120;
 
 /// SQS answered a message without this.

@@ -13,6 +13,9 @@
 //! | bucket | `principal#ID` | `bucket#messages`, `bucket#replays` | admission, resume |
 //! | bucket | `address#DIGEST` | `bucket#connections` | connect |
 //! | follow-up | `principal#ID` | `follow_up#ID` | follow-up worker; whoever delivers it |
+//! | quarantined message | `quarantine#QUEUE` | message id | redriver |
+//! | its further parts | `quarantine#QUEUE#MESSAGE` | `part#NUMBER` from 2 | redriver |
+//! | redrive state | `redrive#QUEUE` | `state` | redriver |
 //!
 //! `~` sorts after every `turn#`: one query backwards reads a conversation's summary, the conversation and its newest
 //! exchanges.
@@ -39,6 +42,7 @@ pub(crate) const CONVERSATION: &str = "~conversation";
 pub(crate) const SUMMARY: &str = "~summary";
 pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const CONNECTIONS: &str = "connections";
+pub(crate) const REDRIVE_STATE: &str = "state";
 /// Before a follow-up's id.
 pub(crate) const FOLLOW_UP: &str = "follow_up#";
 

@@ -64,7 +64,10 @@ impl Engine {
     /// Every item, one line each: key, names of attributes, and when it expires.
     pub async fn lines(&self) -> BTreeMap<String, String> {
         let line = |((pk, sk), (names, expires_at)): ((String, String), (BTreeSet<String>, Option<String>))| {
-            (format!("{pk} {sk}"), format!("{} = {}", Vec::from_iter(names).join(" "), expires_at.unwrap()))
+            (
+                format!("{pk} {sk}"),
+                format!("{} = {}", Vec::from_iter(names).join(" "), expires_at.unwrap_or("for good".to_owned())),
+            )
         };
         self.layout().await.into_iter().map(line).collect()
     }
