@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _, select};
 use futures_util::stream::{self, FusedStream};
-use futures_util::{FutureExt as _, StreamExt as _, join, select_biased};
+use futures_util::{FutureExt as _, StreamExt as _, select_biased};
 
 use crate::coalesce::Coalescer;
 use crate::gather::{Gathered, gather};
@@ -55,8 +55,8 @@ pub enum Workplace {
 
 /// Answers an admitted message. Frames go to the connection it came from and to whoever subscribes meanwhile.
 ///
-/// `message.accepted` goes out once the turn is recorded and its watchdog armed; store and model are asked without waiting
-/// for that. The turn ends, or is handed to the follow-up queue, [`MESSAGE_TURN_MS`] after `admitted`, with
+/// `message.accepted` goes out once the turn's watchdog is armed and the turn recorded; store and model are asked without
+/// waiting for that. The turn ends, or is handed to the follow-up queue, [`MESSAGE_TURN_MS`] after `admitted`, with
 /// [`SETTLE_BUDGET_MS`] and [`FLUSH_BUDGET_MS`] for the rest.
 ///
 /// # Errors
@@ -68,10 +68,10 @@ pub async fn answer<P: Ports>(
     past: &Past,
     admitted: Moment,
 ) -> Result<Answered, Unavailable> {
+    // In this order: whoever finds the turn recorded, and tells the shopper, may rely on its watchdog.
     let recording = async {
-        let (recorded, armed) = join!(ports.turns().record(request), watch(ports, request, 1));
-        let recorded = recorded?;
-        armed.map(|()| recorded)
+        watch(ports, request, 1).await?;
+        ports.turns().record(request).await
     };
     let outbox = Outbox::new(ports.sender(), ports.clock(), admitted, [request.connection.clone()]);
     let tenure = Tenure { request, past, journal: TurnJournal::default(), epoch: 1, workplace: Workplace::Message };

@@ -146,12 +146,22 @@ impl TurnJournal {
 
     /// The answer's text so far.
     pub fn answer(&self) -> String {
-        answer_text(&self.frames)
+        self.shown()
+            .map(|event| if let ServerEvent::TextDelta(delta) = event { delta.text.as_str() } else { "" })
+            .collect()
     }
 
     /// The cards so far.
     pub fn cards(&self) -> Vec<ServerEvent> {
-        self.frames.iter().map(|frame| &frame.event).filter(|event| event.is_card()).cloned().collect()
+        self.shown().filter(|event| event.is_card()).cloned().collect()
+    }
+
+    /// What counts: everything, or what was said since the answer was begun anew.
+    fn shown(&self) -> impl Iterator<Item = &ServerEvent> {
+        let begins_anew =
+            |frame: &TurnFrame| matches!(&frame.event, ServerEvent::TurnStarted(started) if started.restarted);
+        let from = self.frames.iter().rposition(begins_anew).unwrap_or(0);
+        self.frames.iter().skip(from).map(|frame| &frame.event)
     }
 
     /// What a client lacks that holds everything up to `after_seq`, the last of it from `epoch`; small text frames merged.
@@ -164,17 +174,6 @@ impl TurnJournal {
         let after_seq = after_seq.min(void_from.map_or(i64::MAX, |seq| seq - 1));
         merge_text(self.frames.iter().filter(|frame| signed(frame.seq) > after_seq).cloned())
     }
-}
-
-fn answer_text(frames: &[TurnFrame]) -> String {
-    frames
-        .iter()
-        .filter_map(
-            |frame| {
-                if let ServerEvent::TextDelta(delta) = &frame.event { Some(delta.text.as_str()) } else { None }
-            },
-        )
-        .collect()
 }
 
 /// A turn with what is durable of it.
