@@ -121,20 +121,21 @@ impl<C: Clock> DynamoDbTurns<C> {
         Ok(conditional("record turn", put.send().await)?.err())
     }
 
-    /// Deletes the run of an expired turn that is to be replaced. Another who replaces it at this moment may have written
+    /// Empties the run of an expired turn that is to be replaced. Another who replaces it at this moment may have written
     /// a new one: that expires later than half a life from now, and stays.
-    async fn delete_expired_run(&self, id: &TurnId, now: u64) -> Result<(), Unavailable> {
-        let delete = self
+    async fn clear_expired_run(&self, id: &TurnId, now: u64) -> Result<(), Unavailable> {
+        let put = self
             .client
-            .delete_item()
+            .put_item()
             .table_name(&self.table)
-            .key("pk", turn_pk(id))
-            .key("sk", text(RUN))
-            .condition_expression("attribute_not_exists(pk) OR expires_at < :new")
+            .item("pk", turn_pk(id))
+            .item("sk", text(RUN))
+            .item(EXPIRES_AT, expiry(now + CONVERSATION_LIFE_MS))
+            .condition_expression("expires_at < :new")
             .expression_attribute_values(":new", expiry(now + CONVERSATION_LIFE_MS / 2))
             .send()
             .await;
-        conditional("forget expired turn", delete).map(drop)
+        conditional("clear expired turn", put).map(drop)
     }
 }
 
@@ -228,7 +229,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
         let Some(mut found) = self.put_request(request, false).await? else { return Ok(RecordOutcome::Recorded) };
         if is_expired(&found, request.asked_at) {
             // The run first: between the two the turn is still an expired one, which is none.
-            self.delete_expired_run(&request.turn_id, request.asked_at).await?;
+            self.clear_expired_run(&request.turn_id, request.asked_at).await?;
             match self.put_request(request, true).await? {
                 None => return Ok(RecordOutcome::Recorded),
                 Some(newer) => found = newer,

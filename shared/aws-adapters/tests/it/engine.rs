@@ -111,8 +111,14 @@ impl Engine {
         Wire { client: client(&fake.url), fake, lost }
     }
 
-    /// The engine behind a wire on which the first request for an operation arrives after something else has happened.
-    pub async fn interrupted<M>(&self, by: &'static str, meanwhile: impl FnOnce() -> M + Send + 'static) -> Wire
+    /// The engine behind a wire on which the first request for an operation on an item with that sort key arrives after
+    /// something else has happened.
+    pub async fn interrupted<M>(
+        &self,
+        by: &'static str,
+        sk: &'static str,
+        meanwhile: impl FnOnce() -> M + Send + 'static,
+    ) -> Wire
     where
         M: Future<Output = ()> + Send + 'static,
     {
@@ -121,7 +127,8 @@ impl Engine {
         let fake = Fake::start(move |request| {
             let (engine, http, meanwhile) = (engine.clone(), http.clone(), Arc::clone(&meanwhile));
             async move {
-                let interruption = if operation(&request) == by { meanwhile.lock().unwrap().take() } else { None };
+                let is_it = operation(&request) == by && request.json()["Item"]["sk"]["S"] == sk;
+                let interruption = if is_it { meanwhile.lock().unwrap().take() } else { None };
                 if let Some(meanwhile) = interruption {
                     meanwhile().await;
                 }

@@ -295,8 +295,8 @@ async fn of_two_that_replace_an_expired_turn_one_does() {
             store.journal(&write).await.map(drop).unwrap();
         }
     };
-    // The other has seen the expired turn, and is about to delete its run.
-    let wire = engine.interrupted("DeleteItem", meanwhile).await;
+    // The other has seen the expired turn, and is about to clear its run.
+    let wire = engine.interrupted("PutItem", "run", meanwhile).await;
     let slower = DynamoDbTurns::new(wire.client.clone(), TABLE, clock);
     let loser = TurnRequest { text: "侍は？".to_owned(), ..winner.clone() };
     assert_eq!(slower.record(&loser).await.unwrap(), RecordOutcome::Exists);
