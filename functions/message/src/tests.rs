@@ -1,9 +1,12 @@
 //! What a client sees for what it sends.
 
+mod cancel;
 mod events;
 mod feedback;
 mod history;
+mod queued;
 mod races;
+mod rates;
 mod refusals;
 mod resume;
 mod send;
@@ -12,14 +15,15 @@ mod session;
 use std::collections::BTreeMap;
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+use domain::follow_up::{Done, perform};
 use domain::ids::{ConnectionId, ConversationId, Principal, SessionId, TurnId};
-use domain::limits::{CONNECTION_LIFE_MS, LEASE_MS};
+use domain::limits::{CONNECTION_LIFE_MS, LEASE_MS, TAKEOVER_MARGIN_MS};
 use domain::ports::{
-    Clock as _, Connection, ConnectionStore as _, JournalOutcome, JournalWrite, LockOutcome, LockRequest,
-    TurnStore as _,
+    Clock as _, Connection, ConnectionStore as _, JournalOutcome, JournalWrite, LockOutcome, LockRequest, QueueName,
+    Task, TurnStore as _,
 };
 use domain::protocol::{Locale, ServerEvent, StopReason, TextDelta, TurnCompleted, TurnState, Usage};
-use domain::turn::{Outcome, StoredTurn, TurnFrame, TurnLog, TurnRequest};
+use domain::turn::{Hold, Outcome, StoredTurn, TurnFrame, TurnJournal, TurnLog, TurnRequest};
 use serde_json::{Value, json};
 use testkit::{InMemory, START_MS, Step, samples};
 
@@ -44,6 +48,12 @@ impl World {
         world.ports.turns.set_round_trip_ms(10);
         world.ports.sender.set_round_trip_ms(10);
         world
+    }
+
+    /// Another process in the same world, which nothing has happened to.
+    fn process(&self) -> Self {
+        let ports = self.ports.process();
+        Self { message: Message { ports: ports.clone(), session_key: samples::session_key() }, ports }
     }
 
     /// A connection of a shopper.
@@ -101,7 +111,7 @@ impl World {
 
     /// Journals events of a turn's first owner, and the end of the turn with them.
     fn journal(&self, turn: &TurnRequest, events: Vec<ServerEvent>, ended: bool) {
-        let mut log = TurnLog::new();
+        let mut log = TurnLog::after(&TurnJournal::default(), 1);
         let frames: Vec<TurnFrame> = events.into_iter().map(|event| log.push(turn.asked_at, event)).collect();
         let usage = Usage::default();
         let write = JournalWrite {
@@ -110,11 +120,29 @@ impl World {
             writer: "owner".to_owned(),
             number: 1,
             frames,
+            hold: Hold::Leased { until: turn.lease_until },
             outcome: ended.then_some(Outcome { state: TurnState::Completed, usage }),
             now: turn.asked_at,
         };
         let written = self.run(self.ports.turns.inner.journal(&write)).unwrap();
         assert!(matches!(written, JournalOutcome::Written(_)));
+    }
+
+    /// Does what waits in the follow-up queue, as its worker would; what became of each task.
+    fn work(&self) -> Vec<Done> {
+        let worker = self.ports.process();
+        let tasks = self.tasks(QueueName::FollowUp);
+        tasks.iter().map(|task| worker.run(perform(&worker, task)).unwrap().unwrap()).collect()
+    }
+
+    /// The tasks of a queue, whenever they are due.
+    fn tasks(&self, queue: QueueName) -> Vec<Task> {
+        self.ports.queues.inner.bodies(queue).iter().map(|body| serde_json::from_str(body).unwrap()).collect()
+    }
+
+    /// The effects so far of one kind.
+    fn effects(&self, name: &str) -> usize {
+        self.ports.faults.effects().iter().filter(|effect| effect.name == name).count()
     }
 
     /// Makes an ended turn part of its conversation.
@@ -131,6 +159,9 @@ impl World {
     }
 }
 
+/// When a turn whose first owner died before its first journal write may be taken over.
+const LAPSED_MS: u64 = START_MS + LEASE_MS + TAKEOVER_MARGIN_MS;
+
 /// Turn `number` of aiko's conversation `c-1`, and its answer.
 fn asked(number: u64, question: &str) -> TurnRequest {
     TurnRequest {
@@ -142,6 +173,8 @@ fn asked(number: u64, question: &str) -> TurnRequest {
         payload_hash: String::new(),
         text: question.to_owned(),
         locale: Locale::En,
+        product_id: None,
+        connection: samples::connection("asked on"),
         asked_at: START_MS,
         lease_until: START_MS + LEASE_MS,
     }
@@ -264,22 +297,51 @@ impl<'f> Held<'f> {
         self.frames.insert(first, (last, epoch, frame));
     }
 
+    /// The frames that are shown: those since the answer last began anew.
+    ///
+    /// # Panics
+    /// When there is a gap.
+    fn shown(&self) -> Vec<&'f Value> {
+        let mut next = 0;
+        let mut shown = Vec::new();
+        for (first, (last, _, frame)) in &self.frames {
+            assert_eq!(*first, next, "a gap before {frame}");
+            next = last + 1;
+            if frame["data"]["restarted"] == true {
+                shown.clear();
+            }
+            shown.push(*frame);
+        }
+        shown
+    }
+
     /// The text shown.
     ///
     /// # Panics
     /// When there is a gap.
     fn text(&self) -> String {
-        let mut next = 0;
-        for (first, (last, _, frame)) in &self.frames {
-            assert_eq!(*first, next, "a gap before {frame}");
-            next = last + 1;
-        }
-        let texts = self.frames.values().filter(|(_, _, frame)| frame["type"] == "text.delta");
-        texts.map(|(_, _, frame)| frame["data"]["text"].as_str().unwrap()).collect()
+        let shown = self.shown().into_iter().filter(|frame| frame["type"] == "text.delta");
+        shown.map(|frame| frame["data"]["text"].as_str().unwrap()).collect()
     }
 
     /// The type of the last frame.
     fn end(&self) -> &'f str {
         self.frames.values().next_back().unwrap().2["type"].as_str().unwrap()
     }
+}
+
+/// A client sees what is stored: the text and the cards of the answer, and how it ended.
+fn check_held(frames: &[Value], stored: &StoredTurn, case: &str) {
+    let held = Held::of(frames);
+    assert_eq!(held.text(), stored.journal.answer(), "{case}");
+    let cards = held.shown().into_iter().filter(|frame| frame["type"].as_str().unwrap().starts_with("card."));
+    let cards: Vec<_> = cards.map(|frame| json!({ "type": frame["type"], "data": frame["data"] })).collect();
+    assert_eq!(json!(cards), json!(stored.journal.cards()), "{case}");
+    let end = match stored.state() {
+        TurnState::Running => "turn.queued",
+        TurnState::Completed => "turn.completed",
+        TurnState::Cancelled => "turn.cancelled",
+        TurnState::Failed => "turn.failed",
+    };
+    assert_eq!(held.end(), end, "{case}");
 }

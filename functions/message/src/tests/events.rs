@@ -1,7 +1,6 @@
 //! The samples of `sam local invoke`.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use domain::ids::{ConversationId, TurnId};
@@ -10,27 +9,16 @@ use testkit::{StoreData, samples};
 
 use super::{World, asked, completed, text};
 
-fn sample_events() -> BTreeMap<String, ApiGatewayWebsocketProxyRequest> {
-    fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/message"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            let event = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            (path.file_stem().unwrap().to_str().unwrap().to_owned(), event)
-        })
-        .collect()
-}
-
 /// A sample by name.
 pub(super) fn sample(name: &str) -> ApiGatewayWebsocketProxyRequest {
-    sample_events().remove(name).unwrap()
+    samples::events("message").remove(name).unwrap()
 }
 
 /// In a world with the conversation that the samples speak of.
 #[test]
 fn every_sample_is_answered() {
     let mut answered = BTreeMap::new();
-    for (name, event) in sample_events() {
+    for (name, event) in samples::events("message") {
         let world = World::new();
         let catalog = vec![samples::product("one-piece-1")];
         world.ports.store.stock(StoreData { catalog, ..samples::store_data() });
@@ -57,10 +45,12 @@ fn every_sample_is_answered() {
         ("feedback-submit", "feedback.accepted"),
         ("history-list", "history.page"),
         ("malformed", "invalid_frame"),
+        ("message-cancel", "turn.completed"),
         ("message-send-en", "message.accepted turn.started card.product source text.delta turn.completed"),
         ("message-send-ja", "message.accepted turn.started card.product source text.delta turn.completed"),
         ("ping", "pong"),
         ("session-start", "session.ready"),
+        ("stream-resume", "text.delta turn.completed"),
         ("unknown-action", "unknown_action"),
     ];
     assert_eq!(answered, expected.map(|(name, said)| (name.to_owned(), said.to_owned())).into());

@@ -1,17 +1,15 @@
 //! `history.list`.
 
-use domain::limits::{
-    CARD_TEXT_CHARS_MAX, HISTORY_PAGE_TURNS_DEFAULT, LEASE_MS, SERVER_FRAME_BYTES_MAX, TEXT_CHARS_MAX,
-};
+use domain::limits::{CARD_TEXT_CHARS_MAX, HISTORY_PAGE_TURNS_DEFAULT, SERVER_FRAME_BYTES_MAX, TEXT_CHARS_MAX};
 use domain::ports::Clock as _;
 use domain::protocol::{ProductCard, ServerEvent};
 use domain::store::Price;
 use futures_util::join;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use serde_json::{Value, json};
-use testkit::{Fault, START_MS};
+use testkit::{Fault, ModelFailure, START_MS, Step, samples};
 
-use super::{Client, World, asked, completed, in_conversation, message, text, types};
+use super::{Client, LAPSED_MS, World, asked, completed, in_conversation, message, resume, text, types};
 
 fn list(more: Value) -> Value {
     let mut frame = json!({ "action": "history.list", "conversation_id": "c-1" });
@@ -19,11 +17,17 @@ fn list(more: Value) -> Value {
     frame
 }
 
+/// The turns of the newest page of a conversation.
+fn page_of(client: &Client<'_>, conversation: &Value) -> Vec<Value> {
+    page(client, list(json!({ "conversation_id": conversation }))).0
+}
+
 /// The turns of the one page a client gets for a frame, and where the next begins.
 fn page(client: &Client<'_>, frame: Value) -> (Vec<Value>, Option<u64>) {
+    let conversation = frame["conversation_id"].clone();
     let [page] = <[_; 1]>::try_from(client.ask(frame)).unwrap();
     assert_eq!(page["type"], "history.page");
-    assert_eq!(page["conversation_id"], "c-1");
+    assert_eq!(page["conversation_id"], conversation);
     let turns = page["data"]["turns"].as_array().unwrap().clone();
     (turns, page["data"].get("next_before").map(|before| before.as_u64().unwrap()))
 }
@@ -120,20 +124,39 @@ fn the_newest_page_ends_with_the_turn_that_goes_on() {
     assert_eq!(older.iter().map(|turn| &turn["turn_id"]).collect::<Vec<_>>(), ["t-1", "t-2"]);
 }
 
+/// Looking at a conversation does not end what goes on in it.
 #[test]
-fn a_turn_without_an_owner_has_failed() {
+fn a_turn_without_an_owner_goes_on() {
     let world = answered(1);
     world.begin_turn(&asked(2, "question 2"));
     world.journal(&asked(2, "question 2"), vec![text("half an ans")], false);
     let aiko = world.shopper("aiko", "one");
-    let newest = || page(&aiko, list(json!({}))).0.pop().unwrap();
-    world.ports.clock.advance(LEASE_MS - 1);
-    assert_eq!(newest()["state"], "running", "its owner may still be there");
-    world.ports.clock.advance(1);
-    for _ in 0..2 {
-        let newest = newest();
-        assert_eq!((&newest["turn_id"], &newest["state"]), (&json!("t-2"), &json!("failed")));
+    for at_ms in [START_MS, LAPSED_MS] {
+        world.ports.clock.advance_to(at_ms);
+        let newest = page(&aiko, list(json!({}))).0.pop().unwrap();
+        assert_eq!((&newest["turn_id"], &newest["state"]), (&json!("t-2"), &json!("running")));
         assert_eq!(newest["answer"], "half an ans");
+    }
+    aiko.ask(resume(&asked(2, "").turn_id, 1, 0));
+    let newest = page(&aiko, list(json!({}))).0.pop().unwrap();
+    assert_eq!((&newest["state"], &newest["answer"]), (&json!("completed"), &json!("Here you are.")));
+}
+
+/// What was shown before the answer began anew is no part of it.
+#[test]
+fn a_turn_that_was_begun_anew_shows_its_last_answer() {
+    for throttled_first in [false, true] {
+        let world = World::new();
+        world.ports.store.stock(samples::store_data());
+        if throttled_first {
+            world.ports.model.follow_once(vec![Step::Say("Read ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
+        }
+        let aiko = world.shopper("aiko", "one");
+        let conversation = aiko.ask(message(1, "question"))[0]["conversation_id"].clone();
+        world.work();
+        let [shown] = <[_; 1]>::try_from(page_of(&aiko, &conversation)).unwrap();
+        assert_eq!((&shown["state"], &shown["answer"]), (&json!("completed"), &json!("Here you are.")));
+        assert_eq!(shown["cards"].as_array().unwrap().len(), 2, "each card once");
     }
 }
 
@@ -157,8 +180,8 @@ fn a_turn_that_ended_shows_wherever_its_owner_died() {
 fn a_lock_without_a_turn_shows_nothing() {
     let world = answered(1);
     let aiko = world.shopper("aiko", "one");
-    // Effects 0 and 1 read, 2 locks, 3 records.
-    world.ports.faults.plan(3, Fault::CrashBefore);
+    // Effects 0 to 2 read, 3 locks, 4 takes a token, 5 arms the watchdog, 6 records.
+    world.ports.faults.plan(6, Fault::CrashBefore);
     let second = in_conversation(message(2, "question 2"), &json!("c-1"));
     assert!(world.ports.run(aiko.invoke(second)).is_none());
     world.ports.faults.restart();

@@ -1,18 +1,20 @@
 //! What is answered with an `error` frame, and what with nothing.
 
-use domain::limits::{CLIENT_FRAME_BYTES_MAX, CONNECTION_LIFE_MS, TEXT_CHARS_MAX};
+use domain::limits::{CLIENT_FRAME_BYTES_MAX, CONNECTION_LIFE_MS, CONVERSATION_TURNS_MAX, TEXT_CHARS_MAX};
 use domain::ports::ConnectionStore as _;
 use domain::protocol::{ErrorCode, Locale, error_text};
 use serde_json::{Value, json};
 use testkit::{Fault, START_MS, samples};
 
-use super::{World, asked, completed, message, text, types};
+use super::rates::long_conversation;
+use super::{World, asked, completed, in_conversation, message, text, types};
 
 /// A frame of every action that aiko may send in [`world`].
-fn frames_of_all_actions() -> [Value; 6] {
+fn frames_of_all_actions() -> [Value; 7] {
     [
         json!({ "action": "session.start", "locale": "ja", "conversation_id": "c-1" }),
         json!({ "action": "message.send", "client_message_id": samples::client_message_id(9), "text": "はい", "conversation_id": "c-1" }),
+        json!({ "action": "message.cancel", "turn_id": "t-1" }),
         json!({ "action": "stream.resume", "turn_id": "t-1", "epoch": 0, "after_seq": -1 }),
         json!({ "action": "history.list", "conversation_id": "c-1" }),
         json!({ "action": "feedback.submit", "turn_id": "t-1", "rating": "up" }),
@@ -95,6 +97,7 @@ fn without_the_connections_language_errors_are_japanese() {
 fn what_is_not_a_frame_is_refused() {
     let id = samples::client_message_id(9).to_string();
     let send = |fields: &str| format!(r#"{{"action":"message.send","client_message_id":"{id}"{fields}}}"#);
+    let cancel_by_both = format!(r#"{{"action":"message.cancel","turn_id":"t-1","client_message_id":"{id}"}}"#);
     let (longest, too_long) = ("あ".repeat(TEXT_CHARS_MAX), "あ".repeat(TEXT_CHARS_MAX + 1));
     assert!(World::new().shopper("aiko", "one").ask(message(9, &longest))[0]["type"] == "message.accepted");
     for (body, code, action, names_message) in [
@@ -121,6 +124,8 @@ fn what_is_not_a_frame_is_refused() {
             Some("history.list"),
             false,
         ),
+        (r#"{"action":"message.cancel"}"#, "invalid_frame", Some("message.cancel"), false),
+        (&cancel_by_both, "invalid_frame", Some("message.cancel"), true),
         (&send(""), "invalid_frame", Some("message.send"), true),
         (&send(r#","text":" \n　""#), "invalid_frame", Some("message.send"), true),
         (&send(&format!(r#","text":"{too_long}""#)), "payload_too_large", Some("message.send"), true),
@@ -136,6 +141,62 @@ fn what_is_not_a_frame_is_refused() {
         assert_eq!(data.get("client_message_id"), names_message.then(|| json!(id)).as_ref(), "{body:.99}");
         assert_eq!((&data["retryable"], data.contains_key("retry_after_ms")), (&json!(false), false), "{body:.99}");
         assert!(world.ports.turns.inner.all_turns().is_empty());
+    }
+}
+
+/// The `error` that a shopper who reads English gets in a world of its own for the last of some frames.
+fn error_of(world: &World, frames: &[Value]) -> Value {
+    let aiko = world.shopper("aiko", "one");
+    world.run(world.ports.connections.inner.set_locale(&aiko.connection, Locale::En)).unwrap();
+    let mut error = Vec::new();
+    for frame in frames {
+        error = aiko.ask(frame.clone());
+    }
+    assert_eq!(types(&error), ["error"]);
+    error.remove(0)["data"].take()
+}
+
+#[test]
+fn every_error_says_whether_and_when_to_try_again() {
+    let list = |conversation: &str| json!({ "action": "history.list", "conversation_id": conversation });
+    let asking = |number| in_conversation(message(number, "question"), &json!("c-1"));
+    let busy = || {
+        let world = World::new();
+        world.begin_turn(&asked(1, "question"));
+        world
+    };
+    let down = || {
+        let world = World::new();
+        world.ports.faults.plan(0, Fault::FailBefore);
+        world
+    };
+    let expired = || {
+        let world = World::new();
+        world.ports.clock.advance(CONNECTION_LIFE_MS);
+        world
+    };
+    let many: Vec<Value> = (0..=30).map(|number| message(number, "question")).collect();
+    for (code, error, retry_after_ms) in [
+        (ErrorCode::InvalidFrame, error_of(&World::new(), &[json!({ "action": "message.cancel" })]), None),
+        (ErrorCode::PayloadTooLarge, error_of(&World::new(), &[message(1, &"a".repeat(TEXT_CHARS_MAX + 1))]), None),
+        (ErrorCode::UnknownAction, error_of(&World::new(), &[json!({ "action": "order.place" })]), None),
+        (ErrorCode::RateLimited, error_of(&World::new(), &many), Some(2_000)),
+        (ErrorCode::ConversationBusy, error_of(&busy(), &[asking(2)]), Some(1_000)),
+        (
+            ErrorCode::IdempotencyMismatch,
+            error_of(&World::new(), &[message(1, "question"), message(1, "another")]),
+            None,
+        ),
+        (ErrorCode::NotFound, error_of(&World::new(), &[list("c-unknown")]), None),
+        (ErrorCode::Forbidden, error_of(&long_conversation(CONVERSATION_TURNS_MAX), &[asking(2)]), None),
+        (ErrorCode::SessionExpired, error_of(&expired(), &[json!({ "action": "ping" })]), Some(1_000)),
+        (ErrorCode::Unavailable, error_of(&down(), &[list("c-1")]), Some(1_000)),
+    ] {
+        assert_eq!(error["code"], json!(code));
+        assert_eq!(error["message"], error_text(code, Locale::En), "{code:?}");
+        assert_eq!(error["retryable"], json!(code.is_retryable()), "{code:?}");
+        assert_eq!(error.get("retry_after_ms"), retry_after_ms.map(|ms: u64| json!(ms)).as_ref(), "{code:?}");
+        assert_eq!(code.is_retryable(), retry_after_ms.is_some(), "{code:?}");
     }
 }
 
@@ -215,6 +276,10 @@ fn what_cannot_be_had_now_is_unavailable() {
                     let turn = world.ports.turns.inner.all_turns().into_iter().find(|turn| turn.request.text == "はい");
                     assert!(turn.unwrap().journal.outcome.is_some(), "{case}");
                     assert!(!types(&frames).contains(&"error"), "{case}");
+                    continue;
+                }
+                if effect.starts_with("follow_ups.") {
+                    assert_eq!(types(&frames), ["session.ready"], "{case}: the session is open");
                     continue;
                 }
                 let error = &frames.last().unwrap()["data"];

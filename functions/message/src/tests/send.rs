@@ -1,13 +1,14 @@
 //! `message.send`.
 
-use domain::ports::Clock as _;
+use domain::limits::{GONE_GRACE_MS, TICK_MS, WATCH_AFTER_MS};
+use domain::ports::{Clock as _, QueueName, Task};
 use domain::prompt::Role;
 use domain::protocol::TurnState;
 use futures_util::join;
 use serde_json::json;
-use testkit::{ModelFailure, START_MS, Step, samples};
+use testkit::{Fault, START_MS, samples};
 
-use super::{Held, World, in_conversation, message, sequenced, types};
+use super::{Held, LAPSED_MS, World, check_held, in_conversation, message, resume, sequenced, types};
 
 const QUESTION: &str = "What should I read?";
 
@@ -37,8 +38,13 @@ fn a_message_is_accepted_and_answered() {
 
     let stored = world.the_turn();
     assert_eq!((stored.state(), stored.journal.answer().as_str()), (TurnState::Completed, "Read this one."));
-    let [ended] = <[_; 1]>::try_from(world.ports.events.inner.all()).unwrap();
-    assert_eq!((ended.turn_id, ended.state), (turn, TurnState::Completed));
+    check_held(&frames, &stored, "live");
+    assert_eq!(world.tasks(QueueName::Watchdog), [Task::Watch { turn_id: turn, epoch: 1 }]);
+    let now = world.ports.clock.now_ms();
+    assert_eq!(world.ports.queues.inner.next_due_at(), Some(START_MS + 20 + WATCH_AFTER_MS), "from its recording on");
+    assert!(now < START_MS + WATCH_AFTER_MS, "most turns have ended when they are looked at");
+    assert!(world.ports.events.inner.all().is_empty(), "the watchdog publishes their ends");
+    assert!(world.tasks(QueueName::FollowUp).is_empty());
 }
 
 #[test]
@@ -74,21 +80,46 @@ fn the_answer_is_in_the_language_asked_for_else_of_the_question() {
     }
 }
 
+/// Once its owner is looked after and the turn recorded, in this order; store and model are asked meanwhile.
 #[test]
-fn a_model_that_fails_fails_the_turn() {
-    for (failure, code) in [
-        (ModelFailure::Throttled, "unavailable"),
-        (ModelFailure::Unavailable, "unavailable"),
-        (ModelFailure::Refused, "internal"),
-    ] {
-        let world = World::new();
-        world.ports.model.follow(vec![Step::Say("Read".to_owned()), Step::Fail(failure)]);
+fn a_message_is_accepted_when_nothing_can_be_lost() {
+    for (turns_ms, queues_ms) in [(10, 10), (10, 300), (300, 10)] {
+        let case = format!("{turns_ms} ms to the table, {queues_ms} ms to the queue");
+        let world = World::talking(&["Read ", "this ", "one."]);
+        world.ports.turns.set_round_trip_ms(turns_ms);
+        world.ports.queues.set_round_trip_ms(queues_ms);
         let aiko = world.shopper("aiko", "one");
         let frames = aiko.ask(message(1, QUESTION));
-        let failed = frames.last().unwrap();
-        assert_eq!((&failed["type"], &failed["data"]["code"]), (&json!("turn.failed"), &json!(code)));
-        let next = in_conversation(message(2, QUESTION), &frames[0]["conversation_id"]);
-        assert_eq!(aiko.ask(next)[0]["type"], "message.accepted", "the conversation is free");
+        let admitted_at = START_MS + 2 * turns_ms;
+        let accepted_at = world.ports.sender.inner.sent()[0].at_ms;
+        assert_eq!(world.ports.model.asked()[0].0, admitted_at, "{case}");
+        assert!(accepted_at >= admitted_at + turns_ms + queues_ms, "{case}");
+        let effects = world.ports.faults.effects();
+        let first = |name: &str| effects.iter().position(|effect| effect.name == name).unwrap();
+        assert!(first("queues.send") < first("turns.record") && first("turns.record") < first("sender.send"), "{case}");
+        assert_eq!(frames[0]["type"], "message.accepted", "{case}");
+        assert_eq!(Held::of(&frames).text(), "Read this one.", "{case}");
+    }
+}
+
+/// It was not accepted, and the same message is answered once when it is sent again.
+#[test]
+fn a_turn_that_nobody_looks_after_is_not_accepted() {
+    let sends = {
+        let world = World::talking(&["Read this one."]);
+        world.shopper("aiko", "one").ask(message(1, QUESTION));
+        world.ports.faults.effects()
+    };
+    let arming = sends.iter().position(|effect| effect.name == "queues.send").unwrap();
+    for fault in [Fault::FailBefore, Fault::FailAfter] {
+        let world = World::talking(&["Read this one."]);
+        let aiko = world.shopper("aiko", "one");
+        world.ports.faults.plan(arming, fault);
+        assert_eq!(aiko.refused(message(1, QUESTION)), "unavailable", "{fault:?}");
+        world.ports.clock.advance_to(LAPSED_MS);
+        let again = aiko.ask(message(1, QUESTION));
+        assert_eq!(again[0]["type"], "message.accepted", "{fault:?}");
+        check_held(&again, &world.the_turn(), &format!("{fault:?}"));
     }
 }
 
@@ -193,4 +224,31 @@ fn a_client_that_leaves_gets_its_answer_later() {
     let again = back.ask(message(1, QUESTION));
     assert_eq!((Held::of(&again).text().as_str(), Held::of(&again).end()), ("Read this one.", "turn.completed"));
     assert!(world.ports.clock.now_ms() < START_MS + 2_000);
+}
+
+/// A long answer, whose only client leaves. It is followed again in time, or stops and keeps what it has.
+#[test]
+fn an_answer_that_nobody_follows_stops_after_a_while() {
+    let pieces: Vec<String> = (0..150).map(|number| format!("word {number} ")).collect();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    for (back_after_ms, end) in
+        [(GONE_GRACE_MS - TICK_MS - 200, TurnState::Completed), (GONE_GRACE_MS + TICK_MS, TurnState::Cancelled)]
+    {
+        let case = format!("back after {back_after_ms} ms");
+        let world = World::talking(&pieces);
+        let (aiko, back) = (world.shopper("aiko", "one"), world.shopper("aiko", "two"));
+        let turn = samples::session_key().turn_id(&aiko.principal, samples::client_message_id(1));
+        world.ports.sender.inner.hang_up_after(&aiko.connection, 2);
+        let coming_back = world.after(back_after_ms, back.invoke(resume(&turn, 0, -1)));
+        world.run(async { join!(aiko.invoke(message(1, QUESTION)), coming_back) });
+        let stored = world.the_turn();
+        assert_eq!(stored.state(), end, "{case}");
+        check_held(&back.frames(), &stored, &case);
+        if end == TurnState::Cancelled {
+            let ended = stored.journal.frames.last().unwrap();
+            assert_eq!(json!(ended.event)["data"], json!({ "by": "gone" }), "{case}");
+            assert_eq!(world.ports.model.cancelled(), 1, "{case}");
+            assert!(ended.ts <= START_MS + GONE_GRACE_MS + TICK_MS, "{case}");
+        }
+    }
 }
