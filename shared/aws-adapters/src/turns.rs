@@ -84,6 +84,30 @@ impl<C: Clock> DynamoDbTurns<C> {
         Ok(answer.items.unwrap_or_default().into_iter().filter(|item| !is_expired(item, now)).collect())
     }
 
+    async fn read_turn(&self, id: &TurnId, consistent: bool) -> Result<Option<StoredTurn>, Unavailable> {
+        let operation = "read turn";
+        let items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk >= :request")
+            .expression_attribute_values(":pk", turn_pk(id))
+            .expression_attribute_values(":request", text(REQUEST))
+            .consistent_read(consistent)
+            .send()
+            .await
+            .map_err(unavailable(operation))?
+            .items
+            .unwrap_or_default();
+        let part = |sk| items.iter().find(|item| is_part(item, sk));
+        let now = self.clock.now_ms();
+        let Some(request) = part(REQUEST).filter(|request| !is_expired(request, now)) else { return Ok(None) };
+        let request = request_of(id, request).map_err(unavailable(operation))?;
+        let journal = part(RUN).map(|run| self.journal_in(run)).transpose().map_err(unavailable(operation))?;
+        let journal = journal.unwrap_or_default();
+        Ok(Some(StoredTurn { request, journal }))
+    }
+
     /// What a run item holds; an expired one is none.
     fn journal_in(&self, item: &Item) -> Result<TurnJournal, Malformed> {
         if is_expired(item, self.clock.now_ms()) { Ok(TurnJournal::default()) } else { journal_of(item) }
@@ -141,27 +165,20 @@ impl<C: Clock> DynamoDbTurns<C> {
 
 impl<C: Clock> TurnStore for DynamoDbTurns<C> {
     async fn turn(&self, id: &TurnId) -> Result<Option<StoredTurn>, Unavailable> {
-        let operation = "read turn";
-        let items = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk AND sk >= :request")
-            .expression_attribute_values(":pk", turn_pk(id))
-            .expression_attribute_values(":request", text(REQUEST))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(unavailable(operation))?
-            .items
-            .unwrap_or_default();
-        let part = |sk| items.iter().find(|item| is_part(item, sk));
-        let now = self.clock.now_ms();
-        let Some(request) = part(REQUEST).filter(|request| !is_expired(request, now)) else { return Ok(None) };
-        let request = request_of(id, request).map_err(unavailable(operation))?;
-        let journal = part(RUN).map(|run| self.journal_in(run)).transpose().map_err(unavailable(operation))?;
-        let journal = journal.unwrap_or_default();
-        Ok(Some(StoredTurn { request, journal }))
+        self.read_turn(id, true).await
+    }
+
+    async fn glance(&self, id: &TurnId) -> Result<Option<StoredTurn>, Unavailable> {
+        self.read_turn(id, false).await
+    }
+
+    async fn holder(&self, id: &ConversationId) -> Result<Option<TurnId>, Unavailable> {
+        let operation = "read holder";
+        let get = self.client.get_item().table_name(&self.table).key("pk", conversation_pk(id));
+        let answer = get.key("sk", text(CONVERSATION)).send().await.map_err(unavailable(operation))?;
+        let Some(item) = answer.item else { return Ok(None) };
+        let conversation = conversation_of(&item, None).map_err(unavailable(operation))?;
+        Ok(conversation.lock.map(|lock| lock.turn_id))
     }
 
     async fn conversation(

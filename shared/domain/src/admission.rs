@@ -103,15 +103,12 @@ pub async fn admit<P: Ports>(
     for _ in 0..ADMISSION_ATTEMPTS_MAX {
         let (turns, buckets) = (ports.turns(), ports.buckets());
         let (turn, conversation, full_at) = join!(
-            turns.turn(&turn_id),
+            turns.glance(&turn_id),
             turns.conversation(&conversation_id, HISTORY_WINDOW_TURNS_MAX),
             buckets.full_at(&bucket_key),
         );
         if let Some(turn) = turn? {
-            return Ok(match turn.request.payload_hash == payload_hash {
-                true => Admission::Existing(turn),
-                false => Admission::Refused(ErrorCode::IdempotencyMismatch.into()),
-            });
+            return Ok(existing(turn, &payload_hash));
         }
         let (conversation, exchanges) = match conversation? {
             Some((conversation, _)) if conversation.owner != *principal => {
@@ -134,6 +131,7 @@ pub async fn admit<P: Ports>(
             Some(lock) => match held(ports, &conversation_id, lock, &turn_id, now).await? {
                 Held::Lapsed => Some(lock.turn_id.clone()),
                 Held::Freed => continue,
+                Held::Mine(turn) => return Ok(existing(*turn, &payload_hash)),
                 Held::Busy => return Ok(Admission::Refused(ErrorCode::ConversationBusy.into())),
             },
         };
@@ -184,11 +182,21 @@ pub async fn admit<P: Ports>(
     Ok(Admission::Refused(ErrorCode::ConversationBusy.into()))
 }
 
+/// The same message again, or another under its id.
+fn existing(turn: StoredTurn, payload_hash: &str) -> Admission {
+    match turn.request.payload_hash == payload_hash {
+        true => Admission::Existing(turn),
+        false => Admission::Refused(ErrorCode::IdempotencyMismatch.into()),
+    }
+}
+
 enum Held {
     /// Its turn goes on.
     Busy,
     /// Its turn was never accepted here, and its owner is gone or lost to another.
     Lapsed,
+    /// Its turn is the very message, recorded so lately that a glance missed it.
+    Mine(Box<StoredTurn>),
     /// Its turn had ended; what its owner left undone is done now.
     Freed,
 }
@@ -204,9 +212,8 @@ async fn held<P: Ports>(
     let Some(turn) = ports.turns().turn(&lock.turn_id).await? else {
         return Ok(if lock.lease_until + TAKEOVER_MARGIN_MS > now { Held::Busy } else { Held::Lapsed });
     };
-    // The same message, recorded between two reads: the next one finds it.
     if turn.request.turn_id == *mine {
-        return Ok(Held::Freed);
+        return Ok(Held::Mine(Box::new(turn)));
     }
     // The same id was sent to two conversations at once and is a turn of the other: this lock leads nowhere.
     if turn.request.conversation_id != *conversation {

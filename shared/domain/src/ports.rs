@@ -125,10 +125,16 @@ pub enum JournalOutcome {
     Fenced(TurnJournal),
 }
 
-/// Conversations and their turns. Reads see every acknowledged write.
+/// Conversations and their turns. Reads see every acknowledged write, except those that say otherwise.
 pub trait TurnStore: Send + Sync {
     /// A turn, with what is durable of it.
     fn turn(&self, id: &TurnId) -> impl Future<Output = Result<Option<StoredTurn>, Unavailable>> + Send;
+
+    /// A turn as it was a moment ago, at half the price: where it matters, a conditional write decides.
+    fn glance(&self, id: &TurnId) -> impl Future<Output = Result<Option<StoredTurn>, Unavailable>> + Send;
+
+    /// Which turn held a conversation a moment ago.
+    fn holder(&self, id: &ConversationId) -> impl Future<Output = Result<Option<TurnId>, Unavailable>> + Send;
 
     /// A conversation with its newest exchanges, at most `exchanges_max`, newest first. They are read at the same moment
     /// as the conversation's `turns`, or later: none that was remembered by then is missing.

@@ -45,7 +45,10 @@ pub async fn watch<P: TurnPorts>(
     turn_id: &TurnId,
     epoch: u64,
 ) -> Result<Watched, Unavailable> {
-    let Some(turn) = ports.turns().turn(turn_id).await? else { return Ok(Watched::Unknown) };
+    // What a glance misses is looked at properly; what it shows too old is only looked at once more.
+    let glanced = ports.turns().glance(turn_id).await?;
+    let found = if glanced.is_some() { glanced } else { ports.turns().turn(turn_id).await? };
+    let Some(turn) = found else { return Ok(Watched::Unknown) };
     let now = ports.clock().now_ms();
     let again = async |at: u64| {
         let task = Task::Watch { turn_id: turn_id.clone(), epoch };
@@ -83,9 +86,7 @@ pub async fn watch<P: TurnPorts>(
 async fn publish<P: TurnPorts>(ports: &P, events: &impl TurnEvents, turn: &StoredTurn) -> Result<Watched, Unavailable> {
     let Some(outcome) = &turn.journal.outcome else { return Ok(Watched::Alive) };
     let request = &turn.request;
-    let conversation = ports.turns().conversation(&request.conversation_id, 0).await?;
-    let lock = conversation.and_then(|(conversation, _)| conversation.lock);
-    if lock.is_some_and(|lock| lock.turn_id == request.turn_id) {
+    if ports.turns().holder(&request.conversation_id).await?.as_ref() == Some(&request.turn_id) {
         settle::conclude(ports, turn).await?;
     }
     let event = TurnEnded {

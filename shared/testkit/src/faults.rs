@@ -186,6 +186,14 @@ impl<P: TurnStore> TurnStore for Faulty<P> {
         self.effect("turns.turn", self.inner.turn(id)).await
     }
 
+    async fn glance(&self, id: &TurnId) -> Result<Option<StoredTurn>, Unavailable> {
+        self.effect("turns.glance", self.inner.glance(id)).await
+    }
+
+    async fn holder(&self, id: &ConversationId) -> Result<Option<TurnId>, Unavailable> {
+        self.effect("turns.holder", self.inner.holder(id)).await
+    }
+
     async fn conversation(
         &self,
         id: &ConversationId,

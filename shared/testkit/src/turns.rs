@@ -85,6 +85,16 @@ impl TurnStore for MemoryTurns {
         Ok(self.0.lock().unwrap().turns.get(id).map(|row| row.turn.clone()))
     }
 
+    async fn glance(&self, id: &TurnId) -> Result<Option<StoredTurn>, Unavailable> {
+        self.turn(id).await
+    }
+
+    async fn holder(&self, id: &ConversationId) -> Result<Option<TurnId>, Unavailable> {
+        let tables = self.0.lock().unwrap();
+        let lock = tables.conversations.get(id).and_then(|row| row.conversation.lock.as_ref());
+        Ok(lock.map(|lock| lock.turn_id.clone()))
+    }
+
     async fn conversation(
         &self,
         id: &ConversationId,
