@@ -8,9 +8,8 @@ use crate::turn::{Phase, StoredTurn};
 /// How often a turn is looked at again that changed hands meanwhile.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Asks a turn to end. A turn without a living owner is cancelled here, keeping what was said. Answers the turn as it then
-/// is: when it has ended, its end may have been sent to `canceller` or not; while it goes on, its owner tells the
-/// canceller of the end.
+/// Asks a turn to end. A turn without a living owner is cancelled here, keeping what was said. Whoever ends it tells the
+/// canceller; one that had ended before is answered as it was.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -21,25 +20,23 @@ pub async fn cancel<P: TurnPorts>(
 ) -> Result<Cancelled, Unavailable> {
     for _ in 0..ATTEMPTS_MAX {
         let now = ports.clock().now_ms();
+        let id = &turn.request.turn_id;
+        // First, so that nobody can end it from here on without telling the canceller.
+        if turn.journal.outcome.is_none() && *canceller != turn.request.connection {
+            turn.journal = ports.turns().subscribe(id, canceller, now).await?;
+        }
         match turn.phase(now) {
             Phase::Ended => return Ok(Cancelled::HadEnded(Box::new(turn))),
             Phase::Lapsed | Phase::Queued { .. } => {
-                let epoch = turn.epoch();
-                turn = settle::cancel(ports, turn, Some(canceller)).await?;
-                if turn.phase(now) == Phase::Ended && turn.epoch() > epoch {
-                    return Ok(Cancelled::Asked);
+                turn = settle::cancel(ports, turn).await?;
+                if turn.journal.outcome.is_some() {
+                    break;
                 }
             }
             Phase::Live { .. } => {
-                let id = &turn.request.turn_id;
-                turn.journal = ports.turns().ask_to_cancel(id, now).await?;
-                if turn.journal.outcome.is_none() && *canceller != turn.request.connection {
-                    turn.journal = ports.turns().subscribe(id, canceller, now).await?;
-                }
-                // An owner that died between the two is found by the watchdog, and whoever takes over finds the request.
-                if turn.journal.outcome.is_none() {
-                    return Ok(Cancelled::Asked);
-                }
+                // An owner that is dead is found by the watchdog, and whoever takes over finds the request.
+                ports.turns().ask_to_cancel(id, now).await?;
+                break;
             }
         }
     }

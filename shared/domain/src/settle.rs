@@ -2,7 +2,6 @@
 //! is freed, the last frame is sent. Whoever finds a turn whose outcome is stored does the rest; the watchdog of each turn
 //! looks for that, and publishes the event.
 
-use crate::ids::ConnectionId;
 use crate::intent;
 use crate::lease::Moment;
 use crate::ports::{
@@ -42,21 +41,16 @@ pub async fn conclude<P: TurnPorts>(ports: &P, turn: &StoredTurn) -> Result<(), 
 /// When the store does not answer.
 pub async fn fail<P: TurnPorts>(ports: &P, turn: StoredTurn, code: ErrorCode) -> Result<StoredTurn, Unavailable> {
     let event = failed(code, turn.request.locale);
-    end(ports, turn, TurnState::Failed, event, None).await
+    end(ports, turn, TurnState::Failed, event).await
 }
 
-/// Ends a turn that has no living owner as cancelled by the shopper, keeping what was said; as [`fail`] otherwise. The end
-/// goes to `canceller` too.
+/// Ends a turn that has no living owner as cancelled by the shopper, keeping what was said; as [`fail`] otherwise.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn cancel<P: TurnPorts>(
-    ports: &P,
-    turn: StoredTurn,
-    canceller: Option<&ConnectionId>,
-) -> Result<StoredTurn, Unavailable> {
+pub async fn cancel<P: TurnPorts>(ports: &P, turn: StoredTurn) -> Result<StoredTurn, Unavailable> {
     let event = ServerEvent::TurnCancelled(TurnCancelled { by: CancelledBy::Client });
-    end(ports, turn, TurnState::Cancelled, event, canceller).await
+    end(ports, turn, TurnState::Cancelled, event).await
 }
 
 /// Takes a turn over only to end it.
@@ -65,7 +59,6 @@ async fn end<P: TurnPorts>(
     mut turn: StoredTurn,
     state: TurnState,
     event: ServerEvent,
-    listener: Option<&ConnectionId>,
 ) -> Result<StoredTurn, Unavailable> {
     let moment = Moment::now(ports.clock());
     let mut log = TurnLog::after(&turn.journal, turn.epoch() + 1);
@@ -96,19 +89,17 @@ async fn end<P: TurnPorts>(
     };
     tracing::info!(turn_id = %turn.request.turn_id, epoch = turn.journal.epoch, ?state, "turn was ended in its owner's place");
     conclude(ports, &turn).await?;
-    let mut listeners = turn.journal.subscribers.clone();
-    listeners.extend([turn.request.connection.clone()].into_iter().chain(listener.cloned()));
-    listeners.sort();
-    listeners.dedup();
-    for connection in listeners {
+    let asker = &turn.request.connection;
+    let others = turn.journal.subscribers.iter().filter(|other| *other != asker);
+    'telling: for connection in others.chain([asker]) {
         for frame in &frames {
             if ports.clock().monotonic_ms() >= moment.posts_until() {
-                return Ok(turn);
+                break 'telling;
             }
             let Some(frame) = frame.addressed(&turn.request.conversation_id, &turn.request.turn_id).encode() else {
                 continue;
             };
-            if let Err(error) = ports.sender().send(&connection, frame).await {
+            if let Err(error) = ports.sender().send(connection, frame).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the end of a turn was not delivered");
             }
         }

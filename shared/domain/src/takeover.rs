@@ -58,7 +58,7 @@ pub async fn take_over<P: Ports>(
     }
     let request = &turn.request;
     if turn.journal.cancel_asked {
-        return settle::cancel(ports, turn, None).await.map(|turn| TakenOver::NotFree(Box::new(turn)));
+        return settle::cancel(ports, turn).await.map(|turn| TakenOver::NotFree(Box::new(turn)));
     }
     let found = ports.turns().conversation(&request.conversation_id, HISTORY_WINDOW_TURNS_MAX).await?;
     let held = found
