@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::ids::{ClientMessageId, ConnectionId, ConversationId, Principal, ProductId, TurnId};
-use domain::limits::{CONVERSATION_LIFE_MS, SUBSCRIBERS_MAX};
+use domain::limits::{CONVERSATION_LIFE_MS, SUBSCRIBERS_MAX, TAKEOVER_MARGIN_MS};
 use domain::ports::{
     Clock, Conversation, HeldLock, JournalOutcome, JournalWrite, LockOutcome, LockRequest, RecordOutcome, TurnStore,
     Unavailable,
@@ -273,7 +273,8 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .key("pk", turn_pk(&write.turn_id))
             .key("sk", text(RUN))
             .condition_expression(
-                "attribute_not_exists(outcome) AND (attribute_not_exists(epoch) OR epoch < :epoch OR \
+                "attribute_not_exists(outcome) AND (attribute_not_exists(epoch) OR \
+                 (epoch < :epoch AND (attribute_not_exists(lease_until) OR lease_until <= :lapsed)) OR \
                  (epoch = :epoch AND writer = :writer AND write_number < :number))",
             )
             .expression_attribute_values(":epoch", number(write.epoch))
@@ -281,6 +282,7 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .expression_attribute_values(":number", number(write.number))
             .expression_attribute_values(":expires_at", expiry(write.now + CONVERSATION_LIFE_MS))
             .expression_attribute_values(":held_at", number(held_at))
+            .expression_attribute_values(":lapsed", number(write.now.saturating_sub(TAKEOVER_MARGIN_MS)))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if !write.frames.is_empty() {

@@ -121,7 +121,8 @@ pub struct JournalWrite {
 pub enum JournalOutcome {
     /// Durable, once, however often it was sent; the journal after it.
     Written(TurnJournal),
-    /// A higher epoch owns the turn, or it has ended; the journal as it is. Nothing was written.
+    /// The turn has another owner, whose lease goes on or whose epoch is higher, or it has ended; the journal as it is.
+    /// Nothing was written.
     Fenced(TurnJournal),
 }
 
@@ -152,7 +153,9 @@ pub trait TurnStore: Send + Sync {
     /// Stores what was asked, once. The very same request is `Recorded` again: its number names the attempt.
     fn record(&self, request: &TurnRequest) -> impl Future<Output = Result<RecordOutcome, Unavailable>> + Send;
 
-    /// Appends to a turn's journal and perhaps ends the turn. Fenced by the epoch.
+    /// Appends to a turn's journal and perhaps ends the turn. Fenced by the epoch; and a new epoch waits until
+    /// [`TAKEOVER_MARGIN_MS`](crate::limits::TAKEOVER_MARGIN_MS) after the lease that the journal holds by then, which may
+    /// have been renewed since it was read.
     fn journal(&self, write: &JournalWrite) -> impl Future<Output = Result<JournalOutcome, Unavailable>> + Send;
 
     /// Registers a connection that wants the turn's frames, once, and unless there are

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use domain::ids::{ConnectionId, ConversationId, TurnId};
-use domain::limits::SUBSCRIBERS_MAX;
+use domain::limits::{SUBSCRIBERS_MAX, TAKEOVER_MARGIN_MS};
 use domain::ports::{
     Conversation, HeldLock, JournalOutcome, JournalWrite, LockOutcome, LockRequest, RecordOutcome, TurnStore,
     Unavailable,
 };
 use domain::protocol::{Rating, ServerEvent};
-use domain::turn::{Exchange, StoredTurn, Summary, TurnJournal, TurnRequest};
+use domain::turn::{Exchange, Hold, StoredTurn, Summary, TurnJournal, TurnRequest};
 
 /// What a shopper thought of an answer, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +149,11 @@ impl TurnStore for MemoryTurns {
         if same_writer && write.number == row.number {
             return Ok(JournalOutcome::Written(journal.clone()));
         }
-        let comes_next = write.epoch > journal.epoch || (same_writer && write.number > row.number);
+        let is_free = match journal.hold {
+            Some(Hold::Leased { until }) => until + TAKEOVER_MARGIN_MS <= write.now,
+            Some(Hold::Queued { .. }) | None => true,
+        };
+        let comes_next = (write.epoch > journal.epoch && is_free) || (same_writer && write.number > row.number);
         if journal.outcome.is_some() || !comes_next {
             return Ok(JournalOutcome::Fenced(journal.clone()));
         }

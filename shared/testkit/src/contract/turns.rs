@@ -1,7 +1,7 @@
 //! The contract of [`TurnStore`].
 
 use domain::ids::{ConnectionId, ConversationId, Principal, TurnId};
-use domain::limits::{LEASE_MS, SUBSCRIBERS_MAX};
+use domain::limits::{LEASE_MS, SUBSCRIBERS_MAX, TAKEOVER_MARGIN_MS};
 use domain::ports::{
     Conversation, HeldLock, JournalOutcome, JournalWrite, LockOutcome, LockRequest, RecordOutcome, TurnStore,
 };
@@ -126,6 +126,11 @@ impl<S: TurnStore> TurnSuite<'_, S> {
             outcome: None,
             now: self.now_ms,
         }
+    }
+
+    /// The first write of a new owner, as soon as a lease that was renewed just now lets it.
+    fn claim(&self, epoch: u64, writer: &str, frames: Vec<TurnFrame>) -> JournalWrite {
+        JournalWrite { now: self.now_ms + LEASE_MS + TAKEOVER_MARGIN_MS, ..self.write(epoch, writer, 1, frames) }
     }
 
     async fn journal(&self) -> TurnJournal {
@@ -256,7 +261,7 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         assert_eq!(self.written(&last).await, grown, "also the end is recognised");
         assert_eq!(self.journal().await, grown);
         self.fenced(&self.write(1, "a", 4, vec![text(1, 6, 6, "late")])).await;
-        self.fenced(&self.write(2, "b", 1, vec![text(2, 6, 6, "late")])).await;
+        self.fenced(&self.claim(2, "b", vec![text(2, 6, 6, "late")])).await;
     }
 
     async fn a_stale_owner_writes_nothing(&self) {
@@ -264,7 +269,9 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         self.written(&self.write(1, "a", 1, vec![text(1, 0, 0, "one")])).await;
         self.fenced(&self.write(1, "b", 1, vec![text(1, 1, 1, "another of the same epoch")])).await;
         self.fenced(&self.write(1, "b", 2, vec![text(1, 1, 1, "another of the same epoch")])).await;
-        let taken_over = self.written(&self.write(2, "b", 1, vec![text(2, 1, 1, "two")])).await;
+        let claim = self.claim(2, "b", vec![text(2, 1, 1, "two")]);
+        self.fenced(&JournalWrite { now: claim.now - 1, ..claim.clone() }).await;
+        let taken_over = self.written(&claim).await;
         assert_eq!((taken_over.epoch, taken_over.frames.len()), (2, 2));
         self.fenced(&self.write(1, "a", 2, vec![text(1, 1, 1, "stale")])).await;
         self.fenced(&self.write(1, "b", 9, vec![text(1, 1, 1, "stale")])).await;
@@ -339,7 +346,7 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         assert_eq!((journal.epoch, journal.frames), (1, first.frames));
 
         assert_eq!(self.asked_to_cancel().await, self.journal().await, "again");
-        let taken_over = self.written(&self.write(2, "b", 1, vec![])).await;
+        let taken_over = self.written(&self.claim(2, "b", vec![])).await;
         assert!(taken_over.cancel_asked, "and whoever takes over");
         let outcome = Outcome { state: TurnState::Cancelled, usage: Usage::default() };
         let last = JournalWrite { outcome: Some(outcome.clone()), ..self.write(2, "b", 2, vec![end(2, 1)]) };
