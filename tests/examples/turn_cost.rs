@@ -1,6 +1,7 @@
 //! Prints what a turn costs, beside the budgets: the release build of `message`, in a process of its own, whose whole
 //! world is this program. Every call of the function passes through here and is noted; DynamoDB is an engine in memory
-//! that says how many units each request consumed.
+//! that says how many units each request consumed. The watchdog, which looks at the turn when it has ended, runs in this
+//! program, and its requests count.
 //!
 //! `cargo run --release -p integration-tests --example turn_cost`
 
@@ -20,6 +21,10 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aws_adapters::WatchdogAdapters;
+use aws_adapters::configuration::WatchdogConfiguration;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message as EventStreamMessage};
 use axum::Router;
@@ -67,6 +72,8 @@ enum Kind {
     Callback(Value),
     Model,
     Store,
+    /// A task for a queue, as it was sent.
+    Task(String),
     Event,
 }
 
@@ -109,6 +116,7 @@ struct Function {
     world: Arc<World>,
     invoke: mpsc::Sender<String>,
     answered: mpsc::Receiver<Result<(), String>>,
+    watchdog: WatchdogAdapters,
 }
 
 /// What was measured of one turn.
@@ -187,7 +195,21 @@ async fn start(executable: &std::path::Path) -> Function {
         .env("AWS_ENDPOINT_URL", &url)
         .env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", &url)
         .stdin(Stdio::null());
-    Function { process: command.spawn().unwrap(), world, invoke, answered }
+    let watchdog = WatchdogAdapters::new(&sdk(&url), &WatchdogConfiguration::from_lookup(sample_environment).unwrap());
+    Function { process: command.spawn().unwrap(), world, invoke, answered, watchdog }
+}
+
+fn sample_environment(name: &str) -> Option<String> {
+    release::sample_environment().remove(name)
+}
+
+fn sdk(url: &str) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("ap-northeast-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "local")))
+        .endpoint_url(url)
+        .build()
 }
 
 /// Answers leave at once, not when the one before is acknowledged.
@@ -218,6 +240,7 @@ impl Function {
         self.invoke.send(message_event(principal, conversation_id)).await.unwrap();
         self.answered.recv().await.expect("the program runs").expect("the function answers");
         let cpu = cpu_of(self.process.id()) - cpu;
+        self.look_after().await;
 
         let calls = std::mem::take(&mut *world.calls.lock().unwrap());
         let turn = Turn {
@@ -230,6 +253,20 @@ impl Function {
         let frames = turn.frames().map(|(_, frame)| &frame["type"]);
         assert_eq!(frames.last().unwrap(), "turn.completed");
         turn
+    }
+}
+
+impl Function {
+    /// Has the watchdog look at the turn, as it does when the turn's task is due.
+    async fn look_after(&self) {
+        let task = |call: &Call| if let Kind::Task(task) = &call.kind { Some(task.clone()) } else { None };
+        let tasks: Vec<String> = self.world.calls.lock().unwrap().iter().filter_map(task).collect();
+        let records: Vec<Value> = tasks.iter().map(|task| json!({ "messageId": "1", "body": task })).collect();
+        let batch = serde_json::from_value(json!({ "Records": records })).unwrap();
+        let failed = watchdog::handle(&self.watchdog.ports, &self.watchdog.events, batch).await.batch_item_failures;
+        assert!(tasks.len() == 1 && failed.is_empty(), "{tasks:?}");
+        let calls = self.world.calls.lock().unwrap();
+        assert!(calls.iter().any(|call| matches!(call.kind, Kind::Event)), "the end of the turn is published");
     }
 }
 
@@ -302,7 +339,7 @@ async fn invocation_failed(State(world): State<Arc<World>>, error: String) -> St
     StatusCode::ACCEPTED
 }
 
-/// DynamoDB and SNS, whose requests all go to one path.
+/// DynamoDB, SQS and SNS, whose requests all go to one path.
 async fn aws(State(world): State<Arc<World>>, headers: HeaderMap, body: Bytes) -> Response {
     let began = Instant::now();
     let Some(target) = headers.get("x-amz-target").and_then(|target| target.to_str().ok()) else {
@@ -312,6 +349,10 @@ async fn aws(State(world): State<Arc<World>>, headers: HeaderMap, body: Bytes) -
     };
     let mut request: Value = serde_json::from_slice(&body).unwrap();
     let operation = target.split('.').next_back().unwrap();
+    if operation == "SendMessage" {
+        world.note(began, Kind::Task(request["MessageBody"].as_str().unwrap().to_owned()));
+        return axum::Json(json!({ "MessageId": "1" })).into_response();
+    }
     let sort_key = request.pointer("/Key/sk/S").or(request.pointer("/Item/sk/S"));
     let partition = request.pointer("/ExpressionAttributeValues/:pk/S");
     let item = sort_key.or(partition).and_then(Value::as_str).unwrap_or_default();
@@ -402,7 +443,7 @@ impl Turn {
     fn frames(&self) -> impl Iterator<Item = (Instant, &Value)> {
         self.calls.iter().filter_map(|call| match &call.kind {
             Kind::Callback(frame) => Some((call.began, frame)),
-            Kind::DynamoDb(..) | Kind::Model | Kind::Store | Kind::Event => None,
+            Kind::DynamoDb(..) | Kind::Model | Kind::Store | Kind::Task(_) | Kind::Event => None,
         })
     }
 
@@ -415,7 +456,7 @@ impl Turn {
     fn dynamodb(&self) -> impl Iterator<Item = (&Call, &str, f64, f64)> {
         self.calls.iter().filter_map(|call| match &call.kind {
             Kind::DynamoDb(name, written, read) => Some((call, name.as_str(), *written, *read)),
-            Kind::Callback(_) | Kind::Model | Kind::Store | Kind::Event => None,
+            Kind::Callback(_) | Kind::Model | Kind::Store | Kind::Task(_) | Kind::Event => None,
         })
     }
 

@@ -48,14 +48,19 @@ struct SampleEnvironment {
     parameters: BTreeMap<String, String>,
 }
 
-/// A function with the environment of the samples, as Lambda starts it: it asks `runtime_api` for work.
-pub fn function(executable: &Path, runtime_api: SocketAddr) -> Command {
+/// The environment of the samples.
+pub fn sample_environment() -> BTreeMap<String, String> {
     let sample = fs::read(repository().join("events/env.json")).unwrap();
     let sample: SampleEnvironment = serde_json::from_slice(&sample).unwrap();
+    sample.parameters
+}
+
+/// A function with the environment of the samples, as Lambda starts it: it asks `runtime_api` for work.
+pub fn function(executable: &Path, runtime_api: SocketAddr) -> Command {
     let mut command = Command::new(executable);
     command
         .env_clear()
-        .envs(sample.parameters)
+        .envs(sample_environment())
         // As deployed; the samples say more.
         .env("LOG_LEVEL", "info")
         .env("AWS_LAMBDA_FUNCTION_NAME", executable.file_name().unwrap())
