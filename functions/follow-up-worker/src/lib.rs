@@ -26,8 +26,13 @@ pub async fn handle(ports: &impl Ports, deliveries: &impl Deliveries, batch: Sqs
         .map(async |group| {
             let mut failed = Vec::new();
             for delivery in group {
-                let in_time = ports.clock().now_ms() < begun + WORKER_START_MS;
-                if !(in_time && is_over(ports, deliveries, &delivery).await) {
+                let is_over = if ports.clock().now_ms() < begun + WORKER_START_MS {
+                    is_over(ports, deliveries, &delivery).await
+                } else {
+                    put_back(deliveries, &delivery, 0).await;
+                    false
+                };
+                if !is_over {
                     failed.push(delivery.message_id);
                 }
             }
@@ -111,11 +116,15 @@ async fn is_over(ports: &impl Ports, deliveries: &impl Deliveries, delivery: &De
         }
     };
     let pause = pause.unwrap_or_else(|| retry_after_ms(delivery.receives, fastrand::f64()));
-    // If this fails the message comes again when the queue's own time is over.
-    if let Err(error) = deliveries.hide(&delivery.receipt, pause).await {
+    put_back(deliveries, delivery, pause).await;
+    false
+}
+
+/// Has a message come again after a pause, ms. If this fails it comes again when the queue's own time is over.
+async fn put_back(deliveries: &impl Deliveries, delivery: &Delivery, pause_ms: u64) {
+    if let Err(error) = deliveries.hide(&delivery.receipt, pause_ms).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the task's next time was not set");
     }
-    false
 }
 
 /// Works, and keeps the message out of sight meanwhile.
