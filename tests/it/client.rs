@@ -39,6 +39,11 @@ pub fn message_in(conversation_id: &str, text: &str) -> Value {
     frame
 }
 
+/// A question that nobody else asks: what the model is to say to it can be scripted.
+pub fn question() -> String {
+    format!("What is Fullmetal Alchemist about? I am reader {}.", Uuid::new_v4())
+}
+
 /// Unix milliseconds.
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
@@ -49,6 +54,9 @@ pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Frames that came while another was awaited.
     inbox: VecDeque<Value>,
+    /// API Gateway's own errors are expected, and counted instead of refused.
+    forgives_gateway_errors: bool,
+    gateway_errors: usize,
 }
 
 impl Client {
@@ -81,7 +89,7 @@ impl Client {
             Ok((socket, answer)) => {
                 let echoed: Vec<_> = answer.headers().get_all("sec-websocket-protocol").iter().collect();
                 assert_eq!(echoed, [SUBPROTOCOL]);
-                Ok(Self { socket, inbox: VecDeque::new() })
+                Ok(Self { socket, inbox: VecDeque::new(), forgives_gateway_errors: false, gateway_errors: 0 })
             }
             Err(Error::Http(refusal)) => Err(refusal.status().as_u16()),
             Err(error) => panic!("the handshake fails: {error}"),
@@ -94,6 +102,21 @@ impl Client {
 
     pub async fn send_text(&mut self, text: String) {
         self.socket.send(Message::text(text)).await.expect("the connection is open");
+    }
+
+    /// Sends a frame, unless the connection is lost.
+    pub async fn try_send(&mut self, frame: &Value) -> Result<(), Lost> {
+        self.socket.send(Message::text(frame.to_string())).await.map_err(|_| Lost)
+    }
+
+    /// From now on functions may die: what API Gateway says then is no frame of the protocol.
+    pub fn forgive_gateway_errors(&mut self) {
+        self.forgives_gateway_errors = true;
+    }
+
+    /// How many errors of API Gateway's own came.
+    pub fn gateway_errors(&self) -> usize {
+        self.gateway_errors
     }
 
     /// The first frame, already here or still to come, that is `wanted`.
@@ -124,11 +147,20 @@ impl Client {
     }
 
     async fn receive(&mut self) -> Value {
+        self.next().await.expect("the connection is open")
+    }
+
+    /// The next frame, unless the connection is lost.
+    pub async fn next(&mut self) -> Result<Value, Lost> {
         loop {
-            match self.socket.next().await.expect("the connection is open").expect("the connection is open") {
-                Message::Text(text) => return checked(&text),
-                Message::Ping(_) | Message::Pong(_) => {}
-                other @ (Message::Binary(_) | Message::Close(_) | Message::Frame(_)) => panic!("unexpected {other:?}"),
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) if self.forgives_gateway_errors && is_gateway_error(&text) => {
+                    self.gateway_errors += 1;
+                }
+                Some(Ok(Message::Text(text))) => return Ok(checked(&text)),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(other @ (Message::Binary(_) | Message::Frame(_)))) => panic!("unexpected {other:?}"),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Lost),
             }
         }
     }
@@ -191,16 +223,28 @@ impl Client {
 
     /// The frames of a turn up to its end, in whatever order they come.
     pub async fn whole_turn(&mut self, accepted: &Value) -> Turn {
-        let turn_id = &accepted["turn_id"];
         let mut collector = Collector::default();
-        while !collector.is_complete() {
-            let of_turn = |frame: &Value| frame.get("seq").is_some() && frame["turn_id"] == *turn_id;
-            collector.hold(self.take("frame of the turn", of_turn).await);
-        }
+        self.collect(accepted, &mut collector, Collector::is_complete).await;
         let turn = collector.finish();
         assert_eq!(turn.started()["client_message_id"], accepted["data"]["client_message_id"]);
         assert_eq!(turn.conversation_id(), accepted["conversation_id"]);
         turn
+    }
+
+    /// Takes frames of a turn until there are enough.
+    pub async fn collect(&mut self, accepted: &Value, collector: &mut Collector, enough: fn(&Collector) -> bool) {
+        let of_turn = |frame: &Value| frame.get("seq").is_some() && frame["turn_id"] == accepted["turn_id"];
+        while !enough(collector) {
+            collector.hold(self.take("frame of the turn", of_turn).await);
+        }
+    }
+
+    /// Asks for what the turn has sent after what is held.
+    pub async fn resume(&mut self, accepted: &Value, held: &Collector) {
+        let (epoch, after_seq) = held.position();
+        let turn_id = &accepted["turn_id"];
+        self.send(&json!({"action": "stream.resume", "turn_id": turn_id, "epoch": epoch, "after_seq": after_seq}))
+            .await;
     }
 
     /// Waits until a frame of the turn is here, without taking it.
@@ -243,6 +287,15 @@ impl Client {
         assert_eq!(kind(&pong), "pong", "{pong}");
         assert!(self.inbox.is_empty(), "{:#?}", self.inbox);
     }
+}
+
+/// The connection is lost: closed by the server, or cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Lost;
+
+/// "Any frame without `v` and with `message`."
+fn is_gateway_error(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|frame| frame.get("v").is_none() && frame["message"].is_string())
 }
 
 /// Parses a frame and checks all that the protocol says of any frame of its type.

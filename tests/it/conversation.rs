@@ -10,6 +10,9 @@ use crate::turn::{Turn, kind};
 
 const CHITCHAT: &str = "Hello!";
 
+/// Its answer takes the model some seconds.
+pub const LONG_QUESTION: &str = "Tell me more about Fullmetal Alchemist, in detail and at length.";
+
 /// Hiragana and katakana: no English text has them, and no Japanese sentence is without.
 pub fn has_kana(text: &str) -> bool {
     text.chars().any(|character| matches!(character, '\u{3041}'..='\u{30ff}'))
@@ -58,7 +61,7 @@ async fn an_english_question_gets_a_streamed_answer_from_the_catalog() {
     let stack = shared().await;
     let turn = assert_grounded(*stack, "en", "What is Fullmetal Alchemist about?").await;
     let catalog = store::search(*stack, "Fullmetal Alchemist").await;
-    let asked_for = |card: &&Value| catalog.iter().any(|product| card["product_id"] == product.product_id);
+    let asked_for = |card: &Value| catalog.iter().any(|product| card["product_id"] == product.product_id);
     assert!(turn.product_cards().iter().any(asked_for), "{turn:#?}");
 }
 
@@ -67,7 +70,7 @@ async fn a_japanese_question_gets_a_streamed_answer_from_the_catalog() {
     let stack = shared().await;
     let turn = assert_grounded(*stack, "ja", "「鬼滅の刃」はどんな漫画ですか?").await;
     let catalog = store::search(*stack, "鬼滅の刃").await;
-    let asked_for = |card: &&Value| catalog.iter().any(|product| card["product_id"] == product.product_id);
+    let asked_for = |card: &Value| catalog.iter().any(|product| card["product_id"] == product.product_id);
     assert!(turn.product_cards().iter().any(asked_for), "{turn:#?}");
 }
 

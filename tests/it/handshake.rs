@@ -182,14 +182,6 @@ async fn token_of(stack: &Running, client: &str, name: &str) -> String {
     answer["AuthenticationResult"]["IdToken"].as_str().unwrap().to_owned()
 }
 
-/// Calls Cognito user pools of the embedded AWS, which asks for no signature.
 async fn cognito(stack: &Running, action: &str, request: Value) -> Value {
-    let call = reqwest::Client::new()
-        .post(stack.aws_url())
-        .json(&request)
-        .header("content-type", "application/x-amz-json-1.1")
-        .header("x-amz-target", format!("AWSCognitoIdentityProviderService.{action}"));
-    let answer = call.send().await.expect("the embedded AWS answers");
-    assert!(answer.status().is_success(), "{action}: {}", answer.text().await.unwrap_or_default());
-    answer.json().await.expect("JSON")
+    stack.call(&format!("AWSCognitoIdentityProviderService.{action}"), request).await
 }

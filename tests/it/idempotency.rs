@@ -6,8 +6,8 @@ use bedrock_stand_in::Reply;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::client::{Client, message, message_in};
-use crate::stack::{Exclusive, exclusive, shared};
+use crate::client::{Client, message, message_in, question};
+use crate::stack::{Running, shared};
 use crate::turn::{Turn, kind};
 
 const QUESTION: &str = "What is Fullmetal Alchemist about?";
@@ -83,21 +83,19 @@ async fn the_key_belongs_to_the_shopper() {
 const FIRST_HALF: &str = "Two brothers look for ";
 const SECOND_HALF: &str = "what they have lost.";
 
-/// Makes the model's next answer stop after its first half until it is released.
-fn hold_next_answer(stack: &Exclusive) -> Arc<Notify> {
-    let release = Arc::new(Notify::new());
-    let reply = Reply::new().say(FIRST_HALF).until(Arc::clone(&release)).say(SECOND_HALF);
-    stack.bedrock().script([reply]);
-    release
+/// A message, and what releases the second half of its answer.
+fn held_question(stack: &Running) -> (Value, Arc<Notify>) {
+    let (question, release) = (question(), Arc::new(Notify::new()));
+    stack.script(&question, [Reply::new().say(FIRST_HALF).until(Arc::clone(&release)).say(SECOND_HALF)]);
+    (message(&question), release)
 }
 
 #[tokio::test]
 async fn a_message_sent_again_while_it_is_answered_joins_the_answer() {
-    let stack = exclusive().await;
+    let stack = shared().await;
     let mut client = Client::guest(&stack).await;
     let token = client.start_session(json!({"locale": "en"})).await["resume_token"].as_str().unwrap().to_owned();
-    let release = hold_next_answer(&stack);
-    let message = message(QUESTION);
+    let (message, release) = held_question(&stack);
     let accepted = client.submit(&message).await;
     assert_eq!(accepted["data"]["duplicate"], false);
     client.await_frame(&accepted, "text.delta").await;
@@ -126,10 +124,10 @@ async fn a_message_sent_again_while_it_is_answered_joins_the_answer() {
 
 #[tokio::test]
 async fn a_conversation_answers_one_message_at_a_time() {
-    let stack = exclusive().await;
+    let stack = shared().await;
     let mut client = Client::guest(&stack).await;
-    let release = hold_next_answer(&stack);
-    let accepted = client.submit(&message(QUESTION)).await;
+    let (message, release) = held_question(&stack);
+    let accepted = client.submit(&message).await;
     client.await_frame(&accepted, "text.delta").await;
 
     let early = message_in(accepted["conversation_id"].as_str().unwrap(), "Hello!");
@@ -147,13 +145,13 @@ async fn a_conversation_answers_one_message_at_a_time() {
 
 #[tokio::test]
 async fn conversations_of_one_shopper_are_answered_side_by_side() {
-    let stack = exclusive().await;
+    let stack = shared().await;
     let mut client = Client::guest(&stack).await;
-    let release_first = hold_next_answer(&stack);
-    let first = client.submit(&message(QUESTION)).await;
+    let (message, release_first) = held_question(&stack);
+    let first = client.submit(&message).await;
     client.await_frame(&first, "text.delta").await;
-    let release_second = hold_next_answer(&stack);
-    let second = client.submit(&message(QUESTION)).await;
+    let (message, release_second) = held_question(&stack);
+    let second = client.submit(&message).await;
     client.await_frame(&second, "text.delta").await;
     assert_ne!(first["conversation_id"], second["conversation_id"]);
 

@@ -9,16 +9,27 @@
     reason = "a test fails by panicking"
 )]
 
+mod cancel;
 mod client;
 mod conversation;
+mod dead_letters;
 mod dependencies;
 mod errors;
+mod events;
+mod eventually;
 mod handshake;
 mod idempotency;
+mod limits;
 mod model_faults;
 mod page;
 mod permissions;
+mod processes;
+mod queues;
+mod reminders;
+mod resume;
 mod stack;
 mod store;
+mod summaries;
+mod takeover;
 mod template;
 mod turn;

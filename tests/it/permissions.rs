@@ -3,27 +3,40 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::sync::{Arc, Mutex};
 
-use aws_adapters::configuration::MessageConfiguration;
-use aws_adapters::{Adapters, DynamoDbConnections, SystemClock, clients};
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_adapters::configuration::{
+    MessageConfiguration, RedriverConfiguration, WatchdogConfiguration, WorkerConfiguration,
+};
+use aws_adapters::{
+    Adapters, DynamoDbBuckets, DynamoDbConnections, RandomNonces, SystemClock, WatchdogAdapters, WorkerAdapters,
+    clients, redriver,
+};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use aws_lambda_events::sqs::SqsEvent;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use domain::ids::SessionKey;
+use connect::Connect;
+use domain::ids::{ClientMessageId, Principal, SessionKey, TurnId};
+use domain::limits::{LEASE_MS, TAKEOVER_MARGIN_MS, TURN_AGE_MAX_MS};
+use domain::ports::{LockRequest, RecordOutcome, TurnPorts, TurnStore as _};
+use domain::protocol::Locale;
+use domain::turn::{TurnRequest, payload_hash};
 use message::Message;
 use serde_json::{Value, json};
 use store_api::dynamodb::DynamoDbTable;
 use store_api::http::Api;
 use store_api::store::Store;
+use testkit::samples;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::stack::{Running, repository, shared};
+use crate::client::now_ms;
+use crate::queues::Queue;
+use crate::stack::{Running, repository, sdk, shared};
 use crate::template::template;
 
 const KEY: &str = "a key of thirty-two bytes or more";
@@ -55,9 +68,10 @@ impl Notary {
 async fn pass_on(State(notary): State<Notary>, uri: Uri, headers: HeaderMap, body: Bytes) -> (StatusCode, Bytes) {
     let permission = permission(&uri, &headers, &body);
     notary.needed.lock().unwrap().insert(permission.clone());
-    // Callbacks have no connection to go to, and a model that is down ends a turn as well as one that answers.
+    // Callbacks have no connection to go to, schedules no queue that outlives the test, and the model is down.
     match permission.as_str() {
         "execute-api:ManageConnections" => return (StatusCode::OK, Bytes::new()),
+        "scheduler:CreateSchedule" => return (StatusCode::OK, Bytes::from(r#"{"ScheduleArn":"arn"}"#)),
         "bedrock:InvokeModelWithResponseStream" => return (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
         _passed_on => {}
     }
@@ -71,6 +85,10 @@ fn permission(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> String {
     let target = headers.get("x-amz-target").map(|target| target.to_str().expect("ASCII"));
     if let Some(operation) = target.and_then(|target| target.strip_prefix("DynamoDB_20120810.")) {
         format!("dynamodb:{operation}")
+    } else if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSQS.")) {
+        format!("sqs:{operation}")
+    } else if uri.path().starts_with("/schedules/") {
+        "scheduler:CreateSchedule".to_owned()
     } else if uri.path().contains("/@connections/") {
         "execute-api:ManageConnections".to_owned()
     } else if uri.path().ends_with("/converse-stream") {
@@ -80,15 +98,6 @@ fn permission(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> String {
     } else {
         panic!("a call of another service: {uri} {target:?}")
     }
-}
-
-fn sdk(url: &str) -> SdkConfig {
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(local::REGION))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
-        .endpoint_url(url)
-        .build()
 }
 
 /// The actions `template.yaml` allows a function.
@@ -126,10 +135,15 @@ async fn connect_and_disconnect_may_do_what_they_do() {
     {
         let (notary, url) = Notary::start(&stack).await;
         let dynamodb = clients::dynamodb(&sdk(&url));
-        let connections = DynamoDbConnections::new(dynamodb, stack.output("TableName"), SystemClock);
+        let table = stack.output("TableName");
+        let connections = DynamoDbConnections::new(dynamodb.clone(), table, SystemClock);
         let event = event(sample, &connection, None);
         let answer = match function {
-            "ConnectFunction" => connect::handle(&connections, &SystemClock, event).await,
+            "ConnectFunction" => {
+                let buckets = DynamoDbBuckets::new(dynamodb, table);
+                let (clock, nonces, session_key) = (SystemClock, RandomNonces, session_key());
+                Connect { connections, buckets, clock, nonces, session_key }.handle(event).await
+            }
             _other => disconnect::handle(&connections, event).await,
         };
         assert_eq!(answer.status_code, 200);
@@ -137,49 +151,249 @@ async fn connect_and_disconnect_may_do_what_they_do() {
     }
 }
 
+fn session_key() -> SessionKey {
+    SessionKey::new(KEY.as_bytes()).unwrap()
+}
+
+/// What the functions that work on turns have in common: a table, which forgets nothing by itself, and queues that no
+/// deployed function listens to.
+struct Workshop {
+    notary: Notary,
+    /// Where the function under test calls.
+    url: String,
+    table: String,
+    store_url: String,
+    watchdog: Queue,
+    watchdog_dlq: Queue,
+    follow_up: Queue,
+    follow_up_dlq: Queue,
+    /// Unobserved, for what must be there before.
+    turns: Adapters,
+}
+
+impl Workshop {
+    async fn new(stack: &Running) -> Self {
+        let (notary, url) = Notary::start(stack).await;
+        let table = format!("permissions-{}", Uuid::new_v4());
+        create_table(stack.aws_url(), &table).await;
+        let (store_table, store_url) = start_store(stack.aws_url()).await;
+        create_table(stack.aws_url(), &store_table).await;
+        let [watchdog, watchdog_dlq, follow_up, follow_up_dlq] = [
+            Queue::create(stack).await,
+            Queue::create(stack).await,
+            Queue::create(stack).await,
+            Queue::create(stack).await,
+        ];
+        let variable = |name: &str| variable(name, stack.aws_url(), &table, &store_url, [&watchdog; 4]);
+        let turns = Adapters::new(&stack.sdk(), &MessageConfiguration::from_lookup(variable).unwrap());
+        Self { notary, url, table, store_url, watchdog, watchdog_dlq, follow_up, follow_up_dlq, turns }
+    }
+
+    /// The environment of a function.
+    fn variable(&self, name: &str) -> Option<String> {
+        let queues = [&self.watchdog, &self.watchdog_dlq, &self.follow_up, &self.follow_up_dlq];
+        variable(name, &self.url, &self.table, &self.store_url, queues)
+    }
+
+    /// Records a turn that its owner has left since.
+    async fn orphan(&self, asked_at: u64) -> TurnId {
+        let (key, principal, id) = (session_key(), samples::shopper("aiko"), ClientMessageId(Uuid::new_v4()));
+        let message = samples::message(id.0.as_u128(), "Please remind me of my pre-order.");
+        let request = TurnRequest {
+            turn_id: key.turn_id(&principal, id),
+            conversation_id: key.conversation_id(&principal, id),
+            number: 1,
+            client_message_id: id,
+            payload_hash: payload_hash(&message),
+            text: message.text,
+            locale: Locale::En,
+            product_id: None,
+            connection: samples::connection(&id.to_string()),
+            asked_at,
+            lease_until: asked_at + LEASE_MS,
+            principal,
+        };
+        let lock = LockRequest {
+            conversation_id: request.conversation_id.clone(),
+            owner: request.principal.clone(),
+            turn_id: request.turn_id.clone(),
+            number: request.number,
+            replaces: None,
+            lease_until: request.lease_until,
+            attempt: id.to_string(),
+            now: asked_at,
+        };
+        self.turns.turns().lock(&lock).await.unwrap();
+        assert_eq!(self.turns.turns().record(&request).await.unwrap(), RecordOutcome::Recorded);
+        request.turn_id
+    }
+
+    async fn assert_needs_what_is_allowed(&self, function: &str) {
+        let mut needed = self.notary.needed();
+        // Whoever makes a schedule hands it a role.
+        if needed.contains("scheduler:CreateSchedule") {
+            needed.insert("iam:PassRole".to_owned());
+        }
+        assert_eq!(needed, allowed(function).await, "{function}");
+    }
+}
+
+fn variable(name: &str, aws_url: &str, table: &str, store_url: &str, queues: [&Queue; 4]) -> Option<String> {
+    let [watchdog, watchdog_dlq, follow_up, follow_up_dlq] = queues;
+    Some(match name {
+        "TABLE_NAME" => table.to_owned(),
+        "CALLBACK_URL" => aws_url.to_owned(),
+        "SESSION_KEY" | "STORE_KEY" => KEY.to_owned(),
+        "MODEL_PREFILL" => "true".to_owned(),
+        "WATCHDOG_QUEUE_URL" => watchdog.url().to_owned(),
+        "WATCHDOG_DLQ_URL" => watchdog_dlq.url().to_owned(),
+        "FOLLOW_UP_QUEUE_URL" => follow_up.url().to_owned(),
+        "FOLLOW_UP_DLQ_URL" => follow_up_dlq.url().to_owned(),
+        name if name.ends_with("_URL") => store_url.to_owned(),
+        name => name.to_owned(),
+    })
+}
+
+/// When a turn was asked that is anybody's now, and when one that has had all its time.
+fn asked_at() -> (u64, u64) {
+    let now = now_ms();
+    (now - LEASE_MS - TAKEOVER_MARGIN_MS, now - TURN_AGE_MAX_MS)
+}
+
+/// A delivery of messages with these bodies.
+fn delivery(bodies: impl IntoIterator<Item = String>) -> SqsEvent {
+    let record = |body: String| {
+        let id = Uuid::new_v4();
+        let attributes = json!({"ApproximateReceiveCount": "1", "SentTimestamp": now_ms().to_string()});
+        json!({"messageId": id, "receiptHandle": id, "body": body, "attributes": attributes, "messageAttributes": {}})
+    };
+    let records: Vec<Value> = bodies.into_iter().map(record).collect();
+    serde_json::from_value(json!({"Records": records})).unwrap()
+}
+
 #[tokio::test]
 async fn message_may_do_what_it_does() {
     let stack = shared().await;
-    let (notary, url) = Notary::start(&stack).await;
-    let configuration = MessageConfiguration::from_lookup(|name| {
-        Some(match name {
-            "TABLE_NAME" => stack.output("TableName").to_owned(),
-            "TURN_EVENTS_TOPIC_ARN" => stack.output("TurnEventsTopicArn").to_owned(),
-            "CALLBACK_URL" => url.clone(),
-            "SESSION_KEY" => KEY.to_owned(),
-            name if name.ends_with("_URL") => stack.output("StoreUrl").to_owned(),
-            name => name.to_owned(),
-        })
-    })
-    .unwrap();
-    let session_key = SessionKey::new(KEY.as_bytes()).unwrap();
-    let message = Message { ports: Adapters::new(&sdk(&url), &configuration), session_key };
+    let workshop = Workshop::new(&stack).await;
+    let configuration = MessageConfiguration::from_lookup(|name| workshop.variable(name)).unwrap();
+    let message =
+        Message { ports: Adapters::new(&sdk(&workshop.url), &configuration), session_key: configuration.session_key };
     let id = Uuid::new_v4();
-    let aiko = domain::ids::Principal::Shopper("aiko".to_owned());
-    let conversation = message.session_key.conversation_id(&aiko, domain::ids::ClientMessageId(id));
+    let aiko = Principal::Shopper("aiko".to_owned());
+    let conversation = message.session_key.conversation_id(&aiko, ClientMessageId(id));
+    let turn_id = message.session_key.turn_id(&aiko, ClientMessageId(id));
+    // A message of long ago, which may be asked again.
+    let (_, long_ago) = asked_at();
+    put_expired_request(stack.aws_url(), &workshop.table, &turn_id, long_ago).await;
     for frame in [
         json!({"action": "session.start", "locale": "ja"}),
         json!({"action": "message.send", "client_message_id": id, "text": "A pirate story?"}),
         json!({"action": "message.send", "client_message_id": id, "text": "A pirate story?"}),
+        json!({"action": "stream.resume", "turn_id": turn_id, "epoch": 0, "after_seq": -1}),
+        json!({"action": "message.cancel", "turn_id": turn_id}),
         json!({"action": "history.list", "conversation_id": conversation}),
+        json!({"action": "feedback.submit", "turn_id": turn_id, "rating": "up"}),
         json!({"action": "dance"}),
     ] {
         message.handle(event("message/history-list.json", &Uuid::new_v4().to_string(), Some(&frame))).await;
     }
-    assert_eq!(notary.needed(), allowed("MessageFunction").await);
+    workshop.assert_needs_what_is_allowed("MessageFunction").await;
+}
+
+/// The record of a turn that DynamoDB has not got round to deleting.
+async fn put_expired_request(aws_url: &str, table: &str, turn_id: &TurnId, asked_at: u64) {
+    let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+    let number = |number: u64| aws_sdk_dynamodb::types::AttributeValue::N(number.to_string());
+    aws_sdk_dynamodb::Client::new(&sdk(aws_url))
+        .put_item()
+        .table_name(table)
+        .item("pk", text(format!("turn#{turn_id}")))
+        .item("sk", text("request".to_owned()))
+        .item("expires_at", number(asked_at / 1_000))
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn watchdog_may_do_what_it_does() {
+    let stack = shared().await;
+    let workshop = Workshop::new(&stack).await;
+    let configuration = WatchdogConfiguration::from_lookup(|name| match name {
+        "TURN_EVENTS_TOPIC_ARN" => Some(stack.output("TurnEventsTopicArn").to_owned()),
+        name => workshop.variable(name),
+    });
+    let adapters = WatchdogAdapters::new(&sdk(&workshop.url), &configuration.unwrap());
+    let (lapsed, spent) = asked_at();
+    let turns = [workshop.orphan(lapsed).await, workshop.orphan(spent).await];
+    let tasks = turns.map(|turn_id| json!({"kind": "watch", "turn_id": turn_id, "epoch": 1}).to_string());
+    let failures = watchdog::handle(&adapters.ports, &adapters.events, delivery(tasks)).await.batch_item_failures;
+    assert_eq!(failures.len(), 0, "{failures:?}");
+    workshop.assert_needs_what_is_allowed("WatchdogFunction").await;
+}
+
+#[tokio::test]
+async fn follow_up_worker_may_do_what_it_does() {
+    let stack = shared().await;
+    let workshop = Workshop::new(&stack).await;
+    let configuration = WorkerConfiguration::from_lookup(|name| workshop.variable(name)).unwrap();
+    let adapters = WorkerAdapters::new(&sdk(&workshop.url), &configuration);
+    let (lapsed, spent) = asked_at();
+    let (unfinished, ended) = (workshop.orphan(lapsed).await, workshop.orphan(spent).await);
+    let usage = json!({"input_tokens": 0, "output_tokens": 0});
+    let tasks = [
+        json!({"kind": "finish", "turn_id": unfinished, "epoch": 1}),
+        json!({"kind": "finish", "turn_id": ended, "epoch": 1}),
+        json!({
+            "kind": "turn_ended", "turn_id": ended, "conversation_id": "c", "number": 1, "intent": "order_tracking",
+            "state": "failed", "usage": usage, "ended_at": 0, "follow_up": true,
+        }),
+        json!({"kind": "remind", "principal": "shopper:aiko", "follow_up_id": "unknown"}),
+        json!({"kind": "dance"}),
+    ];
+    let batch = delivery(tasks.map(|task| task.to_string()));
+    let failures = follow_up_worker::handle(&adapters.ports, &adapters.deliveries, batch).await.batch_item_failures;
+    assert_eq!(failures.len(), 1, "the model is down for one task: {failures:?}");
+    workshop.assert_needs_what_is_allowed("FollowUpWorkerFunction").await;
+}
+
+#[tokio::test]
+async fn dlq_redriver_may_do_what_it_does() {
+    let stack = shared().await;
+    let workshop = Workshop::new(&stack).await;
+    let configuration = RedriverConfiguration::from_lookup(|name| workshop.variable(name)).unwrap();
+    let redriver = redriver(&sdk(&workshop.url), &configuration);
+    let (lapsed, spent) = asked_at();
+    for turn_id in [workshop.orphan(lapsed).await, workshop.orphan(spent).await] {
+        workshop.follow_up_dlq.send(&json!({"kind": "finish", "turn_id": turn_id, "epoch": 1}).to_string()).await;
+    }
+    workshop.follow_up_dlq.send("no task").await;
+    for request in [json!({"dry_run": true}), json!({})] {
+        let report = dlq_redriver::handle(&redriver, &request, io::sink()).await.unwrap();
+        let report = serde_json::to_value(&report).unwrap();
+        assert_eq!(report["queues"]["follow-up"]["received"], 3, "{report}");
+    }
+    workshop.assert_needs_what_is_allowed("DlqRedriverFunction").await;
+}
+
+/// Serves the sample store from a table of its own at the AWS of this URL; answers the store's URL, too.
+async fn start_store(aws_url: &str) -> (String, String) {
+    let table = format!("permissions-{}", Uuid::new_v4());
+    let store =
+        Store::new(DynamoDbTable::new(clients::dynamodb(&sdk(aws_url)), &table), SystemClock, aws_url.to_owned());
+    let routes = store_api::router(Arc::new(Api { store, service_key: KEY.to_owned() }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (table, url)
 }
 
 #[tokio::test]
 async fn the_sample_store_may_do_what_it_does() {
     let stack = shared().await;
     let (notary, url) = Notary::start(&stack).await;
-    let table = format!("permissions-{}", Uuid::new_v4());
+    let (table, store_url) = start_store(&url).await;
     create_table(stack.aws_url(), &table).await;
-    let store = Store::new(DynamoDbTable::new(clients::dynamodb(&sdk(&url)), table), SystemClock, url);
-    let routes = store_api::router(Arc::new(Api { store, service_key: KEY.to_owned() }));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let store_url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, routes).await });
     for path in [
         "/catalog/search?q=ONE PIECE",
         "/catalog/products/one-piece-1",

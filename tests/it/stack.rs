@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
 
-use bedrock_stand_in::{Faults, Request, StandIn};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use bedrock_stand_in::{Faults, Reply, Request, StandIn, Stats};
 use local::{Options, Stack};
+use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -28,6 +31,11 @@ impl Running {
         self.stack.outputs().get(name).unwrap_or_else(|| panic!("the stack has the output {name}"))
     }
 
+    /// The name of a function, which is deployed under this id.
+    pub fn function_name(&self, id: &str) -> &str {
+        self.output(id).split(':').nth(6).expect("an alias has an ARN")
+    }
+
     pub fn websocket_url(&self) -> &str {
         self.stack.websocket_url()
     }
@@ -39,6 +47,34 @@ impl Running {
     /// What the model was asked lately.
     pub fn model_requests(&self) -> Vec<Request> {
         self.stack.bedrock().requests()
+    }
+
+    /// What happened to the model's answers since the start.
+    pub fn model_stats(&self) -> Stats {
+        self.stack.bedrock().stats()
+    }
+
+    /// Has the model answer the question with these replies, one a call. No other call gets them.
+    pub fn script(&self, question: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.stack.bedrock().script(replies.into_iter().map(|reply| reply.about(question)));
+    }
+
+    /// What clients of the embedded AWS are built from.
+    pub fn sdk(&self) -> SdkConfig {
+        sdk(self.aws_url())
+    }
+
+    /// Calls a service of the embedded AWS that speaks JSON and asks for no signature.
+    pub async fn call(&self, target: &str, request: Value) -> Value {
+        let call = reqwest::Client::new()
+            .post(self.aws_url())
+            .json(&request)
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", target);
+        let answer = call.send().await.expect("the embedded AWS answers");
+        assert!(answer.status().is_success(), "{target}: {}", answer.text().await.unwrap_or_default());
+        let body = answer.bytes().await.expect("a body");
+        if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") }
     }
 }
 
@@ -95,6 +131,21 @@ pub async fn exclusive() -> Exclusive {
     Exclusive { running: running(), _use }
 }
 
+/// The stack for nobody: its tests wait for one that has a stack of its own and needs the whole machine.
+pub async fn unused() -> impl Sized {
+    USE.write().await
+}
+
+/// What clients of an AWS at `url` are built from.
+pub fn sdk(url: &str) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(local::REGION))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
+        .endpoint_url(url)
+        .build()
+}
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
@@ -112,5 +163,17 @@ fn start() -> Result<Running, String> {
     let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a multi-thread runtime"));
     let started = runtime.block_on(Stack::start(Options::default(), |step| eprintln!("{step}")));
     let stack = started.map_err(|error| format!("{error:#}"))?;
-    Ok(Running { stack, runtime: runtime.handle().clone() })
+    let running = Running { stack, runtime: runtime.handle().clone() };
+    runtime.block_on(disable_schedules(&running));
+    Ok(running)
+}
+
+/// The redriver runs when a test invokes it, and at no other time.
+async fn disable_schedules(stack: &Running) {
+    let rules = stack.call("AWSEvents.ListRules", json!({})).await;
+    let rules = rules["Rules"].as_array().expect("rules");
+    assert!(!rules.is_empty(), "the template schedules the redriver");
+    for rule in rules {
+        stack.call("AWSEvents.DisableRule", json!({"Name": rule["Name"]})).await;
+    }
 }

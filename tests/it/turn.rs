@@ -34,7 +34,8 @@ pub struct Shown {
     pub notices: Vec<Value>,
 }
 
-/// An ended turn: its frames count from 0 without gaps and end with its only terminal frame.
+/// An ended turn: its frames count from 0 without gaps and end with its only terminal frame. Each owner's begin with its
+/// `turn.started`; what a later owner voided is not among them.
 #[derive(Debug)]
 pub struct Turn {
     frames: Vec<Value>,
@@ -50,13 +51,14 @@ impl Turn {
         self.frames[0]["conversation_id"].as_str().unwrap()
     }
 
+    /// The last owner's.
     pub fn epoch(&self) -> u64 {
-        self.frames[0]["epoch"].as_u64().unwrap()
+        epoch(self.end())
     }
 
-    /// The data of `turn.started`.
+    /// The data of the last owner's `turn.started`.
     pub fn started(&self) -> &Value {
-        &self.frames[0]["data"]
+        self.data("turn.started").last().expect("a turn starts with turn.started")
     }
 
     /// The terminal frame.
@@ -69,22 +71,25 @@ impl Turn {
         self.data("text.delta").count()
     }
 
-    pub fn text(&self) -> String {
-        self.data("text.delta").map(|data| data["text"].as_str().unwrap()).collect()
+    /// Whether the turn was queued on its way.
+    pub fn was_queued(&self) -> bool {
+        self.data("turn.queued").next().is_some()
     }
 
-    pub fn product_cards(&self) -> Vec<&Value> {
-        self.data("card.product").collect()
+    pub fn text(&self) -> String {
+        self.shown().text
+    }
+
+    pub fn product_cards(&self) -> Vec<Value> {
+        self.on_screen().filter(|frame| kind(frame) == "card.product").map(|frame| frame["data"].clone()).collect()
     }
 
     pub fn shown(&self) -> Shown {
-        let cards = self.frames.iter().filter(|frame| kind(frame).starts_with("card."));
-        Shown {
-            text: self.text(),
-            cards: cards.map(|frame| frame["data"].clone()).collect(),
-            sources: self.data("source").cloned().collect(),
-            notices: self.data("degraded").cloned().collect(),
-        }
+        shown(self.on_screen())
+    }
+
+    fn on_screen(&self) -> impl Iterator<Item = &Value> {
+        on_screen(&self.frames).iter()
     }
 
     fn data<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -97,12 +102,34 @@ impl Turn {
     }
 }
 
+/// What `restarted` leaves of a turn's frames.
+fn on_screen(frames: &[Value]) -> &[Value] {
+    let restarts = |frame: &Value| kind(frame) == "turn.started" && frame["data"]["restarted"] == true;
+    &frames[frames.iter().rposition(restarts).unwrap_or(0)..]
+}
+
+fn shown<'a>(frames: impl Iterator<Item = &'a Value>) -> Shown {
+    let mut shown = Shown { text: String::new(), cards: Vec::new(), sources: Vec::new(), notices: Vec::new() };
+    for frame in frames {
+        let data = &frame["data"];
+        match kind(frame) {
+            "text.delta" => shown.text.push_str(data["text"].as_str().unwrap()),
+            "card.product" | "card.order" => shown.cards.push(data.clone()),
+            "source" => shown.sources.push(data.clone()),
+            "degraded" => shown.notices.push(data.clone()),
+            _control => {}
+        }
+    }
+    shown
+}
+
 /// The frames of one turn as they come in.
 #[derive(Debug, Default)]
 pub struct Collector {
-    /// By the first `seq` a frame stands for.
-    held: BTreeMap<u64, Value>,
+    /// Each owner's, by the first `seq` a frame stands for.
+    held: BTreeMap<u64, BTreeMap<u64, Value>>,
     arrived: Vec<(u64, u64)>,
+    repeated: usize,
 }
 
 impl Collector {
@@ -112,47 +139,97 @@ impl Collector {
         let (first, last) = span(&frame);
         assert!(first <= last, "from_seq after seq: {frame}");
         self.arrived.push((first, last));
+        let held = self.held.entry(epoch(&frame)).or_default();
         let overlapping: Vec<(u64, u64)> =
-            self.held.values().map(span).filter(|held| held.0 <= last && first <= held.1).collect();
-        if let Some(&held) = overlapping.iter().find(|held| held.0 <= first && last <= held.1) {
-            if held == (first, last) {
-                assert_eq!(said(&self.held[&first]), said(&frame), "two frames with the same seq differ");
+            held.values().map(span).filter(|held| held.0 <= last && first <= held.1).collect();
+        if let Some(&same) = overlapping.iter().find(|held| held.0 <= first && last <= held.1) {
+            if same == (first, last) {
+                assert_eq!(said(&held[&first]), said(&frame), "two frames with the same epoch and seq differ");
             }
+            self.repeated += 1;
             return;
         }
         for (held_first, held_last) in overlapping {
             assert!(first <= held_first && held_last <= last, "{frame} cuts through {held_first}..={held_last}");
-            self.held.remove(&held_first);
+            held.remove(&held_first);
+            self.repeated += 1;
         }
-        self.held.insert(first, frame);
+        held.insert(first, frame);
+    }
+
+    /// The frames that count, in order: per `seq` those of the highest epoch whose beginning is held.
+    fn counting(&self) -> Vec<&Value> {
+        let mut counting: Vec<&Value> = Vec::new();
+        for frames in self.held.values() {
+            let Some(start) = frames.values().find(|frame| kind(frame) == "turn.started") else { continue };
+            let (start, _) = span(start);
+            counting.retain(|frame| span(frame).0 < start);
+            if let Some(frame) = counting.last() {
+                assert!(span(frame).1 < start, "seq {start} begins within {frame}");
+            }
+            counting.extend(frames.range(start..).map(|(_, frame)| frame));
+        }
+        counting
+    }
+
+    /// The frames up to the first `seq` that is missing.
+    fn unbroken(&self) -> Vec<&Value> {
+        let mut next = 0;
+        let mut unbroken = self.counting();
+        let gap = unbroken.iter().position(|frame| {
+            let (first, last) = span(frame);
+            let missing = first != next;
+            next = last + 1;
+            missing
+        });
+        unbroken.truncate(gap.unwrap_or(unbroken.len()));
+        unbroken
     }
 
     /// True when the terminal frame and every frame before it are held.
     pub fn is_complete(&self) -> bool {
-        self.held.values().any(|frame| ENDS.contains(&kind(frame))) && self.next_missing() == self.end()
+        self.unbroken().last().is_some_and(|frame| ENDS.contains(&kind(frame)))
     }
 
-    /// The first `seq` that is not held.
-    fn next_missing(&self) -> u64 {
-        self.held.values().map(span).fold(0, |next, (first, last)| if first == next { last + 1 } else { next })
+    /// True when the turn waits in a queue, as far as is known here.
+    pub fn is_queued(&self) -> bool {
+        self.unbroken().last().is_some_and(|frame| kind(frame) == "turn.queued")
     }
 
-    /// One more than the highest `seq` held.
-    fn end(&self) -> u64 {
-        self.held.values().map(|frame| span(frame).1 + 1).max().unwrap_or(0)
+    /// True when a frame has come and one before it has not, or not its owner's beginning.
+    pub fn has_gap(&self) -> bool {
+        let has_begun = |owner: &BTreeMap<u64, Value>| owner.values().any(|frame| kind(frame) == "turn.started");
+        self.unbroken().len() < self.counting().len() || !self.held.values().last().is_none_or(has_begun)
+    }
+
+    /// What to resume after: epoch and `seq` of the last frame before anything that is missing.
+    pub fn position(&self) -> (u64, i64) {
+        self.unbroken().last().map_or((0, -1), |frame| (epoch(frame), span(frame).1.try_into().unwrap()))
+    }
+
+    /// How many frames brought text.
+    pub fn deltas(&self) -> usize {
+        self.unbroken().into_iter().filter(|frame| kind(frame) == "text.delta").count()
+    }
+
+    /// How many frames came that said nothing new, or were replaced by one that says more.
+    pub fn repeated(&self) -> usize {
+        self.repeated
     }
 
     /// The whole turn.
     pub fn finish(self) -> Turn {
-        let frames: Vec<Value> = self.held.into_values().collect();
+        let frames: Vec<Value> = self.unbroken().into_iter().cloned().collect();
         let first = frames.first().expect("a turn has frames");
-        assert_eq!(kind(first), "turn.started", "a turn starts with turn.started");
         for frame in &frames {
-            for member in ["turn_id", "conversation_id", "epoch"] {
+            for member in ["turn_id", "conversation_id"] {
                 assert_eq!(frame[member], first[member], "{member} changes within a turn: {frame}");
             }
         }
-        assert_eq!(frames.iter().filter(|frame| kind(frame) == "turn.started").count(), 1, "{frames:#?}");
+        for (at, frame) in frames.iter().enumerate() {
+            let begins = at == 0 || epoch(frame) > epoch(&frames[at - 1]);
+            assert_eq!(kind(frame) == "turn.started", begins, "an owner starts with turn.started: {frames:#?}");
+        }
         let ends: Vec<usize> = (0..frames.len()).filter(|&at| ENDS.contains(&kind(&frames[at]))).collect();
         assert_eq!(ends, [frames.len() - 1], "the only terminal frame is the last: {frames:#?}");
         let arrived_in_order = self.arrived.iter().eq(frames.iter().map(span).collect::<Vec<_>>().iter());
@@ -164,6 +241,10 @@ impl Collector {
 fn said(frame: &Value) -> (&str, BTreeMap<&String, &Value>) {
     let data = frame["data"].as_object().expect("a frame has data");
     (kind(frame), data.iter().filter(|(member, _)| *member != "from_seq").collect())
+}
+
+fn epoch(frame: &Value) -> u64 {
+    frame["epoch"].as_u64().expect("a turn's frame has an epoch")
 }
 
 /// The first and the last `seq` that a frame stands for.
@@ -178,8 +259,23 @@ mod tests {
     use super::*;
 
     fn frame(kind: &str, from_seq: Option<u64>, seq: u64) -> Value {
-        let data = from_seq.map_or(json!({}), |from_seq| json!({"from_seq": from_seq, "text": "…"}));
+        let data = from_seq.map_or(json!({"text": seq.to_string()}), |from_seq| {
+            let text: String = (from_seq..=seq).map(|seq| seq.to_string()).collect();
+            json!({"from_seq": from_seq, "text": text})
+        });
         json!({"type": kind, "turn_id": "t", "conversation_id": "c", "epoch": 1, "seq": seq, "data": data})
+    }
+
+    /// The `turn.started` of a later owner.
+    fn takeover(epoch: u64, seq: u64, restarted: bool) -> Value {
+        let mut started = of(epoch, frame("turn.started", None, seq));
+        started["data"] = json!({"restarted": restarted, "continues": !restarted});
+        started
+    }
+
+    fn of(epoch: u64, mut frame: Value) -> Value {
+        frame["epoch"] = epoch.into();
+        frame
     }
 
     fn collect<'a>(frames: impl IntoIterator<Item = &'a Value>) -> Collector {
@@ -192,9 +288,13 @@ mod tests {
     fn a_gap_keeps_a_turn_incomplete() {
         let whole = [frame("turn.started", None, 0), frame("text.delta", None, 1), frame("turn.completed", None, 2)];
         let [started, delta, completed] = &whole;
-        for gap in [[started, delta], [started, completed], [delta, completed]] {
+        for (gap, position) in
+            [([started, delta], (1, 1)), ([started, completed], (1, 0)), ([delta, completed], (0, -1))]
+        {
             assert!(!collect(gap).is_complete());
+            assert_eq!(collect(gap).position(), position);
         }
+        assert!(collect([started, completed]).has_gap() && !collect([started, delta]).has_gap());
         assert!(collect([completed, delta, started]).is_complete());
         assert!(!collect([completed, delta, started]).finish().arrived_in_order());
         assert!(!collect([started, delta, delta, completed]).finish().arrived_in_order());
@@ -209,7 +309,29 @@ mod tests {
         for order in [[&ends[..], &live, &replayed], [&replayed, &ends, &live]] {
             let collector = collect(order.concat().iter());
             assert!(collector.is_complete());
-            assert_eq!(collector.finish().deltas(), 1);
+            assert_eq!(collector.repeated(), 3);
+            assert_eq!(collector.finish().text(), "123");
+        }
+    }
+
+    #[test]
+    fn a_later_owner_voids_what_follows_its_beginning() {
+        let first = [frame("turn.started", None, 0), frame("text.delta", None, 1), frame("text.delta", None, 2)];
+        for (restarted, text) in [(false, "13"), (true, "3")] {
+            let second = [
+                takeover(2, 2, restarted),
+                of(2, frame("text.delta", None, 3)),
+                of(2, frame("turn.completed", None, 4)),
+            ];
+            for order in [[&first[..], &second], [&second, &first]] {
+                let collector = collect(order.concat().iter());
+                assert!(collector.is_complete());
+                assert_eq!(collector.finish().text(), text);
+            }
+            let [_, delta, end] = &second;
+            let without_beginning = collect(first.iter().chain([delta, end]));
+            assert!(!without_beginning.is_complete() && without_beginning.has_gap());
+            assert_eq!(without_beginning.position(), (1, 2));
         }
     }
 }

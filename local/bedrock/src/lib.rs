@@ -105,7 +105,8 @@ impl StandIn {
         self.bedrock.set_faults(faults);
     }
 
-    /// Queues replies: each is given to one of the next calls of `Converse` or `ConverseStream`, in order. A scripted call is free of [`Faults`].
+    /// Queues replies: each is given to one of the next calls of `Converse` or `ConverseStream` that it fits, in order. A
+    /// scripted call is free of [`Faults`].
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         self.bedrock.script(replies);
     }

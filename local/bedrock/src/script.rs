@@ -12,6 +12,7 @@ use crate::exception::Exception;
 /// One answer, step by step. Each text is one delta of the stream. Unless it ends otherwise, it ends with `end_turn`.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
+    pub(crate) about: Option<String>,
     pub(crate) refusal: Option<Exception>,
     pub(crate) steps: VecDeque<Step>,
 }
@@ -34,7 +35,18 @@ impl Reply {
 
     /// Refuses the call before any answer begins.
     pub fn refuse(exception: Exception) -> Self {
-        Self { refusal: Some(exception), steps: VecDeque::new() }
+        Self { refusal: Some(exception), ..Self::default() }
+    }
+
+    /// Answers only a call whose last message of the user contains `text`.
+    #[must_use]
+    pub fn about(mut self, text: impl Into<String>) -> Self {
+        self.about = Some(text.into());
+        self
+    }
+
+    pub(crate) fn fits(&self, question: &str) -> bool {
+        self.about.as_deref().is_none_or(|about| question.contains(about))
     }
 
     /// Says a piece of text.

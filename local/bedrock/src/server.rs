@@ -147,8 +147,9 @@ impl Bedrock {
             Some(_) => generation::guarded(pieces, self.filter.clone()),
             None => pieces,
         };
-        let reply = locked(&self.script).pop_front();
-        if let Some(reply) = reply {
+        let question = request.messages.iter().rfind(|message| message.role == Role::User).map(Message::text);
+        let question = question.unwrap_or_default();
+        if let Some(reply) = self.scripted(&question) {
             return match reply.refusal {
                 Some(exception) => Err(exception),
                 None => Ok(guarded(generation::scripted(reply))),
@@ -156,8 +157,7 @@ impl Bedrock {
         }
         let faults = locked(&self.faults).clone();
         faults.admit(call)?;
-        let question = request.messages.iter().rfind(|message| message.role == Role::User).map(Message::text);
-        if request.guardrail_config.is_some() && question.is_some_and(|text| !self.filter.matches(&text).is_empty()) {
+        if request.guardrail_config.is_some() && !self.filter.matches(&question).is_empty() {
             return Ok(generation::blocked());
         }
         let pieces = match &self.upstream {
@@ -165,6 +165,13 @@ impl Bedrock {
             None => self.own(request),
         };
         Ok(guarded(generation::on_course(pieces, faults.course(call))))
+    }
+
+    /// Takes the first reply in the script that fits.
+    fn scripted(&self, question: &str) -> Option<Reply> {
+        let mut script = locked(&self.script);
+        let at = script.iter().position(|reply| reply.fits(question))?;
+        script.remove(at)
     }
 
     /// The stand-in's own answer.

@@ -31,6 +31,15 @@ async fn replies_are_given_in_order_then_the_default_answers() {
 }
 
 #[tokio::test]
+async fn a_reply_about_something_waits_for_the_question() {
+    let (stand_in, client) = start(unpaced()).await;
+    stand_in.script([Reply::new().about("second").say("2"), Reply::new().say("1")]);
+    for (question, said) in [("the first", "1"), ("the second", "2")] {
+        assert_eq!(answer(ask(&client, [user(question)])).await.text(), said);
+    }
+}
+
+#[tokio::test]
 async fn a_reply_waits_until_it_is_told() {
     let (stand_in, client) = start(unpaced()).await;
     let go = Arc::new(Notify::new());
