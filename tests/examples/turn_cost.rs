@@ -54,7 +54,7 @@ const ANSWER: Duration = Duration::from_secs(4);
 /// Each DynamoDB request of a measured turn takes this longer: requests made side by side overlap without doubt.
 const DYNAMODB_LATENCY: Duration = Duration::from_millis(20);
 /// Earlier turns of the conversation of each measured turn: none, a full history window, twice that.
-const EARLIER_TURNS: [usize; 3] = [0, 6, 12];
+const EARLIER_TURNS: [usize; 3] = [0, 5, 12];
 /// Turns of the latency measurements.
 const LATENCY_TURNS: usize = 1_000;
 

@@ -24,8 +24,9 @@ pub const HISTORY_PAGE_TURNS_MAX: u32 = 50;
 /// Turns in a page of history when the client names no limit.
 pub const HISTORY_PAGE_TURNS_DEFAULT: u32 = 20;
 
-/// Earlier turns read for a prompt. Six of the budget's size (1 KB question, 1.3 KB answer) are four read units.
-pub const HISTORY_WINDOW_TURNS_MAX: u32 = 6;
+/// Earlier turns read for a prompt; a summary covers those before. Five of the budget's size (1 KB question, 1.3 KB answer)
+/// with conversation and summary are four read units.
+pub const HISTORY_WINDOW_TURNS_MAX: u32 = 5;
 
 /// Earlier questions and answers in a prompt with the summary of what was before them, tokens as
 /// [`estimated_tokens`](crate::prompt::estimated_tokens) counts them.
