@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 const PAGE: &str = include_str!("../../../../docs/protocol.md");
 
 /// What answers an action. Any may also be answered by `error`.
-const ANSWERS: [(&str, &[&str]); 6] = [
+const ANSWERS: [(&str, &[&str]); 7] = [
     ("session.start", &["session.ready"]),
     ("message.send", &["message.accepted"]),
+    ("message.cancel", &["turn.cancelled", "turn.completed", "turn.failed"]),
     ("stream.resume", &["turn.started", "text.delta"]),
     ("history.list", &["history.page"]),
     ("feedback.submit", &["feedback.accepted"]),

@@ -101,6 +101,7 @@ impl MessageSend {
 /// Asks a turn to end early, named by exactly one of its ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("oneOf" = [{"required": ["turn_id"]}, {"required": ["client_message_id"]}])))]
 pub struct MessageCancel {
     /// The turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
 //! A client that does what the protocol says: puts the frames of a turn together by `seq`, the highest epoch wins, early
-//! and repeated frames do no harm.
+//! and repeated frames do no harm. An epoch begins with its `turn.started`.
 
 use std::collections::BTreeMap;
 
@@ -42,17 +42,19 @@ pub fn read(frames: &[Value]) -> Shown {
 
 /// What a client shows that was replayed a whole turn.
 pub fn put_together(frames: &[TurnFrame]) -> Shown {
+    let is_start = |frame: &TurnFrame| matches!(frame.event, ServerEvent::TurnStarted(_));
     let is_void = |frame: &TurnFrame| {
-        frames.iter().any(|start| {
-            matches!(start.event, ServerEvent::TurnStarted(_)) && start.epoch > frame.epoch && start.seq <= frame.seq
-        })
+        frames.iter().any(|start| is_start(start) && start.epoch > frame.epoch && start.seq <= frame.seq)
     };
-    // By the seq each state expects next.
-    let mut states = BTreeMap::from([(0, Shown::default())]);
+    // The epoch, and what is shown, by the seq that is expected next.
+    let mut states = BTreeMap::from([(0, (0, Shown::default()))]);
     let mut last = Shown::default();
-    while let Some((next, shown)) = states.pop_first() {
-        for frame in frames.iter().filter(|frame| frame.first_seq() == next && !is_void(frame)) {
-            let after = shown.clone().with(&frame.event);
+    while let Some((next, (epoch, shown))) = states.pop_first() {
+        let follows = |frame: &&TurnFrame| {
+            frame.first_seq() == next && !is_void(frame) && (frame.epoch == epoch || is_start(frame))
+        };
+        for frame in frames.iter().filter(follows) {
+            let after = (frame.epoch, shown.clone().with(&frame.event));
             let known = states.entry(frame.seq + 1).or_insert_with(|| after.clone());
             assert_eq!(*known, after, "two frames contradict each other before seq {}", frame.seq);
         }

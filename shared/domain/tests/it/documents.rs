@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use domain::limits::{
-    CLIENT_FRAME_BYTES_MAX, COMMENT_CHARS_MAX, CONNECTIONS_PER_PRINCIPAL_MAX, HISTORY_PAGE_TURNS_DEFAULT,
-    HISTORY_PAGE_TURNS_MAX, ID_BYTES_MAX, SERVER_FRAME_BYTES_MAX, SUBSCRIBERS_MAX, TEXT_CHARS_MAX,
+    ADDRESS_CONNECTIONS_PER_MINUTE, CLIENT_FRAME_BYTES_MAX, COMMENT_CHARS_MAX, CONNECTIONS_PER_PRINCIPAL_MAX,
+    CONVERSATION_TURNS_MAX, FOLLOW_UPS_PER_VISIT_MAX, GONE_GRACE_MS, GUEST_MESSAGES_PER_MINUTE,
+    HISTORY_PAGE_TURNS_DEFAULT, HISTORY_PAGE_TURNS_MAX, ID_BYTES_MAX, REPLAYS_PER_MINUTE, SERVER_FRAME_BYTES_MAX,
+    SHOPPER_MESSAGES_PER_MINUTE, SUBSCRIBERS_MAX, TEXT_CHARS_MAX, TURN_AGE_MAX_MS,
 };
 use domain::protocol::{ClientFrame, ErrorCode, ServerEvent, ServerFrame, parse};
 use serde_json::Value;
@@ -94,8 +96,16 @@ fn the_page_knows_every_code_and_limit() {
             "`limit` of `history.list`",
             format!("{HISTORY_PAGE_TURNS_MAX} turns, {HISTORY_PAGE_TURNS_DEFAULT} when absent"),
         ),
+        ("messages of a signed-in shopper", format!("{SHOPPER_MESSAGES_PER_MINUTE} a minute")),
+        ("messages of a guest", format!("{GUEST_MESSAGES_PER_MINUTE} a minute")),
+        ("replays of a principal", format!("{REPLAYS_PER_MINUTE} a minute")),
+        ("turns of a conversation", CONVERSATION_TURNS_MAX.to_string()),
         ("connections of a principal", CONNECTIONS_PER_PRINCIPAL_MAX.to_string()),
+        ("new connections of a network address", format!("{ADDRESS_CONNECTIONS_PER_MINUTE} a minute")),
         ("connections that follow one turn", SUBSCRIBERS_MAX.to_string()),
+        ("follow-up messages at a `session.start`", FOLLOW_UPS_PER_VISIT_MAX.to_string()),
+        ("time from a message to the end of its turn, whatever dies", format!("{} minutes", TURN_AGE_MAX_MS / 60_000)),
+        ("time a turn goes on when no connection follows it", format!("{} s", GONE_GRACE_MS / 1_000)),
     ] {
         assert_eq!(row(name)[1], limit, "{name}");
     }

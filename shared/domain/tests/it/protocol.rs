@@ -6,8 +6,9 @@ use domain::limits::{
     TEXT_CHARS_MAX,
 };
 use domain::protocol::{
-    ClientFrame, Dependency, ErrorCode, Feedback, HistoryList, Locale, MessageContext, MessageSend, Rating, Refusal,
-    ServerEvent, ServerFrame, SessionStart, StreamResume, TextDelta, degraded_text, error_text, parse,
+    ClientFrame, Dependency, ErrorCode, Feedback, HistoryList, Locale, MessageCancel, MessageContext, MessageSend,
+    Rating, Refusal, ServerEvent, ServerFrame, SessionStart, StreamResume, TextDelta, degraded_text, error_text, parse,
+    queued_text,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -42,6 +43,13 @@ fn frame() -> impl Strategy<Value = ClientFrame> {
                 context,
             })
         ),
+        turn().prop_map(|id| {
+            ClientFrame::MessageCancel(MessageCancel { turn_id: Some(id), client_message_id: None })
+        }),
+        any::<u128>().prop_map(|bits| {
+            let client_message_id = Some(ClientMessageId(Uuid::from_u128(bits)));
+            ClientFrame::MessageCancel(MessageCancel { turn_id: None, client_message_id })
+        }),
         (turn(), any::<u64>(), -1..i64::MAX).prop_map(|(turn_id, epoch, after_seq)| {
             ClientFrame::StreamResume(StreamResume { turn_id, epoch, after_seq })
         }),
@@ -73,7 +81,7 @@ const FIELDS: [&str; 14] = [
 
 /// JSON that looks like a frame here and there.
 fn almost() -> impl Strategy<Value = Value> {
-    let action = prop_oneof![prop::sample::select(&ClientFrame::ACTIONS[..]), Just("message.cancel"), Just("")];
+    let action = prop_oneof![prop::sample::select(&ClientFrame::ACTIONS[..]), Just("message.edit"), Just("")];
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -196,7 +204,7 @@ fn what_is_no_frame_is_refused() {
 
 #[test]
 fn an_action_of_another_version_is_unknown() {
-    for action in ["message.cancel", "PING", "ping ", "$connect"] {
+    for action in ["message.edit", "PING", "ping ", "$connect"] {
         let refusal = parse(&json!({"action": action}).to_string()).unwrap_err();
         assert_eq!((refusal.code, refusal.action.as_deref()), (ErrorCode::UnknownAction, Some(action)));
     }
@@ -212,6 +220,7 @@ fn a_refusal_names_what_it_refuses() {
     body["locale"] = json!("en");
     let refusal = Refusal {
         code: ErrorCode::PayloadTooLarge,
+        retry_after_ms: None,
         action: Some("message.send".to_owned()),
         client_message_id: Some(samples::client_message_id(1)),
         locale: Some(Locale::En),
@@ -223,10 +232,27 @@ fn a_refusal_names_what_it_refuses() {
     body["text"] = json!(7);
     let refusal = Refusal { text_locale: None, ..refusal };
     assert_eq!(parse(&body.to_string()), Err(Refusal { code: ErrorCode::InvalidFrame, ..refusal.clone() }));
-    body["action"] = json!("message.cancel");
-    let action = Some("message.cancel".to_owned());
+    body["action"] = json!("message.edit");
+    let action = Some("message.edit".to_owned());
     let unknown = Refusal { code: ErrorCode::UnknownAction, action, ..refusal };
     assert_eq!(parse(&body.to_string()), Err(unknown));
+}
+
+#[test]
+fn a_turn_to_be_cancelled_is_named_once() {
+    let message = samples::client_message_id(1);
+    let cancel = |ids: Value| {
+        let mut body = ids;
+        body["action"] = json!("message.cancel");
+        parse(&body.to_string())
+    };
+    let by_message = cancel(json!({"client_message_id": message})).unwrap();
+    assert_eq!(by_message.refusal(ErrorCode::NotFound).client_message_id, Some(message), "said again in the answer");
+    let by_turn = cancel(json!({"turn_id": "t", "client_message_id": null})).unwrap();
+    assert_eq!(by_turn.refusal(ErrorCode::NotFound).client_message_id, None);
+    for ids in [json!({}), json!({"turn_id": "t", "client_message_id": message}), json!({"turn_id": "a b"})] {
+        assert_eq!(cancel(ids.clone()).unwrap_err().code, ErrorCode::InvalidFrame, "{ids}");
+    }
 }
 
 #[test]
@@ -261,7 +287,7 @@ pub fn words<T: schemars::JsonSchema + serde::de::DeserializeOwned>() -> Vec<T> 
 
 #[test]
 fn every_word_to_a_shopper_is_said_in_both_languages() {
-    let mut texts: Vec<(&str, &str)> = Vec::new();
+    let mut texts: Vec<(&str, &str)> = vec![(queued_text(Locale::Ja), queued_text(Locale::En))];
     let codes: Vec<ErrorCode> = words();
     assert_eq!(codes.len(), 12);
     texts.extend(codes.iter().map(|code| (error_text(*code, Locale::Ja), error_text(*code, Locale::En))));
