@@ -290,12 +290,16 @@ fn check_looked_after(world: &InMemory, case: &str) {
     let published = world.events.inner.all();
     for turn in world.turns.inner.all_turns() {
         let id = &turn.request.turn_id;
-        // Of its newest owner, while it goes on: the others find that they are not the newest, and do nothing.
-        let leads_there = |task: &Task| matches!(task, Task::Watch { turn_id, epoch } if turn_id == id && (*epoch >= turn.epoch() || turn.exchange().is_some()));
+        let ended = turn.exchange().is_some();
+        // While it goes on, of its newest owner: those of earlier owners find that out, and do nothing.
+        let leads_there = |task: &Task| {
+            let Task::Watch { turn_id, epoch } = task else { return false };
+            turn_id == id && (ended || *epoch >= turn.epoch())
+        };
         if watched.iter().any(leads_there) {
             continue;
         }
-        assert!(turn.exchange().is_some(), "{case}: {id} goes on and is not looked after");
+        assert!(ended, "{case}: {id} goes on and is not looked after");
         assert!(
             published.iter().any(|end| end.turn_id == *id && end.state == turn.state()),
             "{case}: {id} was not told"
