@@ -9,7 +9,7 @@ use crate::answer::{Answered, Workplace};
 use crate::ids::{ConnectionId, ConversationId, Principal, TurnId};
 use crate::limits::{
     FOLLOW_UP_CLAIM_MS, FOLLOW_UPS_PER_VISIT_MAX, HISTORY_WINDOW_TURNS_MAX, MODEL_SILENCE_MS, SUMMARY_CHARS_MAX,
-    SUMMARY_EVERY_TURNS, TASK_PAUSE_MAX_MS, TASK_PAUSE_MS,
+    SUMMARY_EVERY_TURNS, SUMMARY_MS_MAX, TASK_PAUSE_MAX_MS, TASK_PAUSE_MS,
 };
 use crate::ports::{
     ClaimOutcome, Clock as _, ConnectionSender as _, ConnectionStore as _, Delivery, FollowUpStore as _,
@@ -117,8 +117,8 @@ async fn sum_up<P: Ports>(ports: &P, id: &ConversationId, through: u64) -> Resul
     if covered >= through {
         return Ok(());
     }
-    // More than a summary covers as a rule: one may have failed before.
-    let exchanges_max = HISTORY_WINDOW_TURNS_MAX + u32::try_from(SUMMARY_EVERY_TURNS).unwrap_or(u32::MAX);
+    // More than a summary covers as a rule: the one before may have failed.
+    let exchanges_max = HISTORY_WINDOW_TURNS_MAX + 2 * u32::try_from(SUMMARY_EVERY_TURNS).unwrap_or(u32::MAX / 2);
     let mut exchanges = ports.turns().exchanges(id, Some(through + 1), exchanges_max).await?;
     exchanges.retain(|exchange| exchange.number > covered && !exchange.answer.trim().is_empty());
     exchanges.sort_by_key(|exchange| exchange.number);
@@ -140,8 +140,9 @@ async fn ask_for_summary<P: Ports>(
     let mut answer = pin!(ports.model().answer(prompt::summing_up(so_far, exchanges)));
     let mut text = String::new();
     let mut stopped = None;
+    let deadline = clock.now_ms() + SUMMARY_MS_MAX;
     loop {
-        let silence = pin!(clock.sleep_until(clock.now_ms() + MODEL_SILENCE_MS));
+        let silence = pin!(clock.sleep_until(deadline.min(clock.now_ms() + MODEL_SILENCE_MS)));
         let event = match futures_util::future::select(answer.next(), silence).await {
             futures_util::future::Either::Left((event, _)) => event,
             futures_util::future::Either::Right(_) => {

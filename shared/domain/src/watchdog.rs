@@ -106,7 +106,8 @@ async fn publish<P: TurnPorts>(ports: &P, events: &impl TurnEvents, turn: &Store
 /// Whether the conversation is to be summed up after a turn: every few turns once the window is full, and at once after a
 /// long one. What no summary covers then always fits the window of the next prompt.
 pub fn needs_summary(turn: &StoredTurn) -> bool {
-    const PARTS: usize = 1 + SUMMARY_EVERY_TURNS as usize;
+    // Before the first summary so many turns are in none; later one less at the most, and the summary in its place.
+    const PARTS: usize = HISTORY_WINDOW_TURNS_MAX as usize;
     let number = turn.request.number;
     let (question, answer) = (escape_markup(&turn.request.text), turn.journal.answer());
     let is_long = question.len() + answer.len() > HISTORY_WINDOW_BYTES_MAX / PARTS
