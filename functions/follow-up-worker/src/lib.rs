@@ -136,8 +136,10 @@ async fn kept_out_of_sight<T>(
 ) -> T {
     let clock = ports.clock();
     let mut work = pin!(work);
+    let mut heartbeat_at = clock.now_ms();
     loop {
-        let heartbeat = pin!(clock.sleep_until(clock.now_ms() + HEARTBEAT_MS));
+        let heartbeat = pin!(clock.sleep_until(heartbeat_at));
+        heartbeat_at += HEARTBEAT_MS;
         match select(work.as_mut(), heartbeat).await {
             Either::Left((done, _)) => return done,
             Either::Right(((), _)) => {

@@ -6,7 +6,7 @@
 use crate::ports::{BucketKey, Nonces, TakeOutcome, TakeToken, TokenBuckets, Unavailable};
 
 /// How often a token is tried for while others take from the same bucket.
-const ATTEMPTS_MAX: u32 = 3;
+const ATTEMPTS_MAX: u32 = 8;
 
 /// A minute, ms.
 const MINUTE_MS: u64 = 60_000;

@@ -35,6 +35,9 @@ pub const HISTORY_TOKENS_MAX: usize = 6_000;
 /// Tokens a summary may have.
 pub const SUMMARY_TOKENS_MAX: u32 = 400;
 
+/// The model sums a conversation up within this, ms.
+pub const SUMMARY_MS_MAX: u64 = 30_000;
+
 /// A summary as it is stored, Unicode scalar values; a longer one is cut.
 pub const SUMMARY_CHARS_MAX: usize = 1_600;
 

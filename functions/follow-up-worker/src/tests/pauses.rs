@@ -37,9 +37,10 @@ fn hidden_ms(world: &InMemory, receives: u32) -> u64 {
     let worker = Worker::new(world);
     let failed = worker.ports.run(worker.invoke(event(&batch))).unwrap();
     assert_eq!(failed, [batch[0].message_id.clone()]);
-    let [hide] = <[_; 1]>::try_from(worker.hides()).unwrap();
-    assert_eq!(hide.receipt, batch[0].receipt);
-    hide.for_ms
+    let hides = worker.hides();
+    assert!(hides.iter().all(|hide| hide.receipt == batch[0].receipt));
+    // After the heartbeats.
+    hides.last().unwrap().for_ms
 }
 
 #[test]
