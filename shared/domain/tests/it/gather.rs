@@ -34,6 +34,7 @@ fn services_are_asked_at_once() {
         recommendations: data.recommendations.clone(),
         promotions: data.promotions.clone(),
         orders: data.orders.clone(),
+        reminders: vec![],
         reviews: data.reviews.clone(),
         articles: data.articles.clone(),
         degraded: vec![],

@@ -11,13 +11,20 @@
 
 mod admission;
 mod answer;
+mod bucket;
+mod cancel;
 mod client;
 mod coalesce;
 mod crash;
 mod documents;
+mod follow_up;
 mod gather;
 mod ids;
+mod lease;
 mod prompt;
 mod protocol;
+mod reminder;
+mod takeover;
 mod turn;
+mod watchdog;
 mod world;

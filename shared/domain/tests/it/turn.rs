@@ -1,22 +1,35 @@
 //! The journal of a turn: numbering, merging, replay.
 
+use domain::gather::Gathered;
 use domain::ids::{ConversationId, TurnId};
+use domain::intent::Intent;
 use domain::limits::ID_BYTES_MAX;
-use domain::protocol::{CancelledBy, ServerEvent, Source, TextDelta, TurnCancelled, TurnPath, TurnStarted};
+use domain::protocol::{CancelledBy, Locale, ServerEvent, Source, TextDelta, TurnCancelled, TurnPath, TurnStarted};
+use domain::store::Product;
 use domain::turn::{TurnFrame, TurnJournal, TurnLog, payload_hash};
 use proptest::prelude::*;
 use testkit::{START_MS, samples};
 
 use crate::client::put_together;
 
-fn started(continues: bool) -> ServerEvent {
+fn started(restarted: bool) -> ServerEvent {
     ServerEvent::TurnStarted(TurnStarted {
         client_message_id: samples::client_message_id(1),
-        intent: domain::intent::Intent::Faq,
+        intent: Intent::Faq,
         path: TurnPath::Llm,
-        restarted: false,
-        continues,
+        restarted,
+        continues: !restarted,
     })
+}
+
+/// The log of a turn's first owner.
+fn first_log() -> TurnLog {
+    TurnLog::after(&TurnJournal::default(), 1)
+}
+
+/// What an owner has sent, as it was sent.
+fn sent(log: &TurnLog) -> Vec<TurnFrame> {
+    log.frames_between(0, log.len()).to_vec()
 }
 
 fn event() -> impl Strategy<Value = ServerEvent> {
@@ -24,6 +37,11 @@ fn event() -> impl Strategy<Value = ServerEvent> {
     prop_oneof![
         6 => "[a-c本\u{1}]{1,5}".prop_map(text),
         1 => (1..3_500_usize).prop_map(move |times| text("\u{1}x".repeat(times))),
+        1 => (0..3_u32).prop_map(|stock| {
+            let product = Product { stock, ..samples::product("one-1") };
+            let gathered = Gathered { products: vec![product], ..Gathered::default() };
+            gathered.events(Intent::Faq, Locale::En).remove(0)
+        }),
         1 => "[a-z]{1,5}".prop_map(|id| {
             ServerEvent::Source(Source { id, title: "A title".to_owned(), url: None, snippet: None })
         }),
@@ -60,10 +78,10 @@ proptest! {
         (events, ticks) in owner(),
         cut in 0..40_i64,
     ) {
-        let (mut frames, mut log) = run(TurnLog::new(), started(false), events, &ticks);
+        let (mut frames, mut log) = run(first_log(), started(false), events, &ticks);
         log.push(START_MS, ServerEvent::TurnCancelled(TurnCancelled { by: CancelledBy::Client }));
         frames.extend(log.unjournaled());
-        let sent = log.frames_from(0).to_vec();
+        let sent = sent(&log);
         let last = sent.len() as i64 - 1;
         let after_seq = cut.min(last) - 1;
         let journal = TurnJournal { epoch: 1, frames, ..TurnJournal::default() };
@@ -88,16 +106,21 @@ proptest! {
     fn a_later_epoch_voids_what_was_not_durable(
         (first, ticks) in owner(),
         (second, later_ticks) in owner(),
+        restarted: bool,
         held_count in 0..40_usize,
     ) {
-        let (durable, lost) = run(TurnLog::new(), started(false), first, &ticks);
+        let (durable, lost) = run(first_log(), started(false), first, &ticks);
         let next_seq = durable.last().map_or(0, |frame| frame.seq + 1);
-        let (mut frames, log) = run(TurnLog::continuing(2, next_seq), started(next_seq > 0), second, &later_ticks);
+        let left = TurnJournal { epoch: 1, frames: durable, ..TurnJournal::default() };
+        let (mut frames, log) = run(TurnLog::after(&left, 2), started(restarted), second, &later_ticks);
         frames.extend(log.unjournaled());
-        let journal = TurnJournal { epoch: 2, frames: [durable, frames].concat(), ..TurnJournal::default() };
+        let journal = TurnJournal { epoch: 2, frames: [left.frames, frames].concat(), ..TurnJournal::default() };
         let whole = put_together(&journal.frames);
+        prop_assert_eq!(&journal.answer(), &whole.text, "what is stored is what is shown");
+        let cards: Vec<ServerEvent> = whole.items.iter().filter(|event| event.is_card()).cloned().collect();
+        prop_assert_eq!(journal.cards(), cards);
 
-        let held: Vec<TurnFrame> = lost.frames_from(0).iter().take(held_count).cloned().collect();
+        let held: Vec<TurnFrame> = sent(&lost).into_iter().take(held_count).collect();
         let (epoch, after_seq) = held.last().map_or((0, -1), |frame| (frame.epoch, frame.seq as i64));
         let replay = journal.replay(epoch, after_seq);
         prop_assert!(replay.windows(2).all(|pair| pair[1].first_seq() == pair[0].seq + 1 && pair[1].epoch >= pair[0].epoch));
@@ -107,11 +130,11 @@ proptest! {
 
     #[test]
     fn the_end_of_a_log_is_reached_by_any_writes((events, ticks) in owner()) {
-        let (mut written, log) = run(TurnLog::new(), started(false), events, &ticks);
+        let (mut written, log) = run(first_log(), started(false), events, &ticks);
         written.extend(log.unjournaled());
         prop_assert!(written.windows(2).all(|pair| pair[1].first_seq() == pair[0].seq + 1));
         let text = |frames: &[TurnFrame]| TurnJournal { frames: frames.to_vec(), ..TurnJournal::default() }.answer();
-        prop_assert_eq!(text(&written), text(log.frames_from(0)));
+        prop_assert_eq!(text(&written), text(&sent(&log)));
     }
 }
 
