@@ -2,7 +2,8 @@
 
 use domain::admission::{Admission, admit, admit_replay};
 use domain::answer::{Answered, Workplace, accepted, answer};
-use domain::ports::{Clock as _, ConnectionSender as _, Delivery, Ports, TurnStore as _};
+use domain::ids::{ConversationId, TurnId};
+use domain::ports::{Clock as _, ConnectionSender as _, Delivery, Ports, TurnStore as _, Unavailable};
 use domain::protocol::{ErrorCode, MessageSend, StreamResume};
 use domain::takeover::{Resumer, TakenOver, take_over};
 use domain::turn::{Phase, StoredTurn};
@@ -17,12 +18,11 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
     // The second round finds the turn that somebody else recorded between our reading and our writing.
     for _ in 0..2 {
         let admission = admit(ports, &message.session_key, &caller.principal, sent, connection, *arrived).await?;
-        // A lock that was taken for a turn that is another conversation's. What fails here lapses.
-        if let Some((conversation, turn_id)) = &locked
-            && !matches!(&admission, Admission::Existing(turn) if turn.request.conversation_id == *conversation)
+        if let Some(conversation) = &locked
             && !matches!(&admission, Admission::Admitted { .. })
         {
-            ports.turns().release(conversation, turn_id).await?;
+            unlock(ports, conversation, &message.session_key.turn_id(&caller.principal, sent.client_message_id))
+                .await?;
         }
         match admission {
             Admission::Refused(denial) => return Err(denial.into()),
@@ -35,7 +35,7 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
                 };
             }
             Admission::Admitted { request, past } => {
-                locked = Some((request.conversation_id.clone(), request.turn_id.clone()));
+                locked = Some(request.conversation_id.clone());
                 match answer(ports, &request, &past, *arrived).await? {
                     Answered::Settled | Answered::Queued => return Ok(()),
                     Answered::NotOurs => {}
@@ -44,6 +44,16 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
         }
     }
     Err(ErrorCode::ConversationBusy.into())
+}
+
+/// Frees a conversation that was locked for a turn which somebody else recorded, if that turn is another conversation's.
+/// What fails here lapses.
+async fn unlock<P: Ports>(ports: &P, conversation: &ConversationId, turn_id: &TurnId) -> Result<(), Unavailable> {
+    let turn = ports.turns().turn(turn_id).await?;
+    match turn.is_some_and(|turn| turn.request.conversation_id == *conversation) {
+        true => Ok(()),
+        false => ports.turns().release(conversation, turn_id).await,
+    }
 }
 
 /// Shows what a client lacks of one of its own turns, and what follows.

@@ -193,7 +193,7 @@ fn existing(turn: StoredTurn, payload_hash: &str) -> Admission {
 enum Held {
     /// Its turn goes on.
     Busy,
-    /// Its turn was never accepted here: its owner is gone, lost to another, or at the same message.
+    /// Its turn was never accepted here, and its owner is gone or lost to another.
     Lapsed,
     /// Its turn is the very message, recorded so lately that a glance missed it.
     Mine(Box<StoredTurn>),
@@ -210,9 +210,8 @@ async fn held<P: Ports>(
     now: u64,
 ) -> Result<Held, Unavailable> {
     let Some(turn) = ports.turns().turn(&lock.turn_id).await? else {
-        // Another attempt at the very message may be under way: of the two, one is recorded.
-        let is_free = lock.turn_id == *mine || lock.lease_until + TAKEOVER_MARGIN_MS <= now;
-        return Ok(if is_free { Held::Lapsed } else { Held::Busy });
+        // Another attempt at the very message may be under way, too.
+        return Ok(if lock.lease_until + TAKEOVER_MARGIN_MS > now { Held::Busy } else { Held::Lapsed });
     };
     if turn.request.turn_id == *mine {
         return Ok(Held::Mine(Box::new(turn)));

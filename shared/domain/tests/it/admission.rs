@@ -238,12 +238,16 @@ fn a_lock_without_a_turn_lapses_with_its_lease() {
     assert_eq!(ports.turns.inner.all_turns().len(), 3);
 }
 
+/// That attempt may be under way yet: freed too soon, the conversation would take another message beside it.
 #[test]
-fn a_message_takes_the_lock_that_an_attempt_at_it_left() {
+fn the_lock_that_an_attempt_left_lapses_for_the_same_message_too() {
     let ports = InMemory::new();
     let second = opened(&ports);
-    locked_for_nothing(&ports, &second);
-    assert_eq!(say(&ports, "aiko", &second), Told::Frames, "at once");
+    let lock = locked_for_nothing(&ports, &second);
+    ports.clock.advance_to(lock.lease_until + TAKEOVER_MARGIN_MS - 1);
+    assert_eq!(say(&ports, "aiko", &second), refused(ErrorCode::ConversationBusy));
+    ports.clock.advance(1);
+    assert_eq!(say(&ports, "aiko", &second), Told::Frames);
     let turns = ports.turns.inner.all_turns();
     let turn = turns.iter().find(|turn| turn.request.text == second.text).unwrap();
     let found = ports.run(ports.turns.conversation(&turn.request.conversation_id, 9)).unwrap().unwrap();
