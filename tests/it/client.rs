@@ -2,14 +2,16 @@
 //! frame that the protocol does not allow.
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 use uuid::Uuid;
 
 use crate::stack::Running;
@@ -51,7 +53,7 @@ pub fn now_ms() -> u64 {
 
 /// One connection.
 pub struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TcpStream>,
     /// Frames that came while another was awaited.
     inbox: VecDeque<Value>,
     /// API Gateway's own errors are expected, and counted instead of refused.
@@ -83,17 +85,26 @@ impl Client {
     }
 
     pub async fn open(url: &str, subprotocols: &[&str]) -> Result<Self, u16> {
-        let request = ClientRequestBuilder::new(url.parse().expect("a URL"));
-        let request = subprotocols.iter().fold(request, |request, offer| request.with_sub_protocol(*offer));
-        match timeout(PATIENCE, connect_async(request)).await.expect("the handshake ends") {
-            Ok((socket, answer)) => {
-                let echoed: Vec<_> = answer.headers().get_all("sec-websocket-protocol").iter().collect();
-                assert_eq!(echoed, [SUBPROTOCOL]);
-                Ok(Self { socket, inbox: VecDeque::new(), forgives_gateway_errors: false, gateway_errors: 0 })
-            }
+        match Self::connect(Ipv4Addr::LOCALHOST, url, subprotocols).await {
+            Ok(client) => Ok(client),
             Err(Error::Http(refusal)) => Err(refusal.status().as_u16()),
             Err(error) => panic!("the handshake fails: {error}"),
         }
+    }
+
+    /// Connects from an address of this machine, where more may go wrong than a refusal.
+    pub async fn connect(from: Ipv4Addr, url: &str, subprotocols: &[&str]) -> Result<Self, Error> {
+        let url: Uri = url.parse().expect("a URL");
+        let server = url.authority().expect("a URL with an authority").as_str().parse().expect("an address");
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(server).await?;
+        let request = ClientRequestBuilder::new(url);
+        let request = subprotocols.iter().fold(request, |request, offer| request.with_sub_protocol(*offer));
+        let (socket, answer) = timeout(PATIENCE, client_async(request, stream)).await.expect("the handshake ends")?;
+        let echoed: Vec<_> = answer.headers().get_all("sec-websocket-protocol").iter().collect();
+        assert_eq!(echoed, [SUBPROTOCOL]);
+        Ok(Self { socket, inbox: VecDeque::new(), forgives_gateway_errors: false, gateway_errors: 0 })
     }
 
     pub async fn send(&mut self, frame: &Value) {
@@ -147,17 +158,26 @@ impl Client {
     }
 
     async fn receive(&mut self) -> Value {
-        self.next().await.expect("the connection is open")
+        loop {
+            let frame = self.next().await.expect("the connection is open");
+            if !is_gateway_error(&frame) {
+                return frame;
+            }
+            self.gateway_errors += 1;
+        }
     }
 
     /// The next frame, unless the connection is lost.
     pub async fn next(&mut self) -> Result<Value, Lost> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Text(text))) if self.forgives_gateway_errors && is_gateway_error(&text) => {
-                    self.gateway_errors += 1;
+                Some(Ok(Message::Text(text))) => {
+                    let frame = serde_json::from_str(&text).expect("a frame is JSON");
+                    if !(self.forgives_gateway_errors && is_gateway_error(&frame)) {
+                        check(&frame, text.len());
+                    }
+                    return Ok(frame);
                 }
-                Some(Ok(Message::Text(text))) => return Ok(checked(&text)),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(other @ (Message::Binary(_) | Message::Frame(_)))) => panic!("unexpected {other:?}"),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Lost),
@@ -294,27 +314,25 @@ impl Client {
 pub struct Lost;
 
 /// "Any frame without `v` and with `message`."
-fn is_gateway_error(text: &str) -> bool {
-    serde_json::from_str::<Value>(text).is_ok_and(|frame| frame.get("v").is_none() && frame["message"].is_string())
+pub fn is_gateway_error(frame: &Value) -> bool {
+    frame.get("v").is_none() && frame["message"].is_string()
 }
 
-/// Parses a frame and checks all that the protocol says of any frame of its type.
-fn checked(text: &str) -> Value {
-    assert!(text.len() <= FRAME_BYTES_MAX, "a frame of {} bytes", text.len());
-    let frame: Value = serde_json::from_str(text).expect("a frame is JSON");
+/// Checks all that the protocol says of any frame of this type.
+fn check(frame: &Value, bytes: usize) {
+    assert!(bytes <= FRAME_BYTES_MAX, "a frame of {bytes} bytes");
     assert_eq!(frame["v"], 1, "{frame}");
     let sent_at = frame["ts"].as_u64().unwrap_or_else(|| panic!("no ts: {frame}"));
     let now = now_ms();
     assert!(sent_at <= now && now - sent_at <= FRAME_AGE_MAX.as_millis() as u64, "at {now}: {frame}");
-    let numbered = TURN_FRAMES.contains(&kind(&frame));
+    let numbered = TURN_FRAMES.contains(&kind(frame));
     assert_eq!(frame["seq"].is_u64(), numbered, "{frame}");
     assert_eq!(frame["epoch"].is_u64(), numbered, "{frame}");
     assert!(!numbered || frame["turn_id"].is_string() && frame["conversation_id"].is_string(), "{frame}");
     assert!(frame["data"].is_object(), "{frame}");
-    for (member, has_its_type) in members(kind(&frame)) {
+    for (member, has_its_type) in members(kind(frame)) {
         assert!(has_its_type(&frame["data"][member]), "{member} of {frame}");
     }
-    frame
 }
 
 /// A member and what tells that a value is of its JSON type.

@@ -40,8 +40,8 @@ async fn a_malformed_message_is_quarantined() {
     // Alone, because the redriver takes up every dead letter there is.
     let stack = exclusive().await;
     let malformed = json!({"kind": "dance", "id": Uuid::new_v4()}).to_string();
-    Queue::of(&stack, "FollowUpQueueUrl").send(&malformed).await;
-    let dead_letters = Queue::of(&stack, "FollowUpDlqUrl");
+    Queue::at(&stack.sdk(), stack.output("FollowUpQueueUrl")).send(&malformed).await;
+    let dead_letters = Queue::at(&stack.sdk(), stack.output("FollowUpDlqUrl"));
     let letter = eventually("dead letter", PATIENCE, async || {
         dead_letters.receive(Duration::ZERO).await.into_iter().find(|letter| body(letter) == malformed)
     });

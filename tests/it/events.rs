@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn every_turns_end_is_published() {
     let stack = shared().await;
-    let queue = Queue::create(&stack).await;
-    queue.subscribe(&stack, stack.output("TurnEventsTopicArn")).await;
+    let queue = Queue::create(&stack.sdk()).await;
+    queue.subscribe(&stack.sdk(), stack.output("TurnEventsTopicArn")).await;
 
     let mut client = Client::guest(&stack).await;
     client.start_session(json!({"locale": "en"})).await;

@@ -10,6 +10,7 @@
 )]
 
 mod cancel;
+mod chaos;
 mod client;
 mod conversation;
 mod dead_letters;

@@ -179,10 +179,10 @@ impl Workshop {
         let (store_table, store_url) = start_store(stack.aws_url()).await;
         create_table(stack.aws_url(), &store_table).await;
         let [watchdog, watchdog_dlq, follow_up, follow_up_dlq] = [
-            Queue::create(stack).await,
-            Queue::create(stack).await,
-            Queue::create(stack).await,
-            Queue::create(stack).await,
+            Queue::create(&stack.sdk()).await,
+            Queue::create(&stack.sdk()).await,
+            Queue::create(&stack.sdk()).await,
+            Queue::create(&stack.sdk()).await,
         ];
         let variable = |name: &str| variable(name, stack.aws_url(), &table, &store_url, [&watchdog; 4]);
         let turns = Adapters::new(&stack.sdk(), &MessageConfiguration::from_lookup(variable).unwrap());

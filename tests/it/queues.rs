@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use uuid::Uuid;
 
 use crate::eventually::eventually;
-use crate::stack::Running;
 
 /// How long consumers may take.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
@@ -20,14 +20,14 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The stack's queue with its URL in that output.
-    pub fn of(stack: &Running, output: &str) -> Self {
-        Self { client: Client::new(&stack.sdk()), url: stack.output(output).to_owned() }
+    /// The queue at a URL.
+    pub fn at(sdk: &SdkConfig, url: &str) -> Self {
+        Self { client: Client::new(sdk), url: url.to_owned() }
     }
 
     /// A queue that only this test knows.
-    pub async fn create(stack: &Running) -> Self {
-        let client = Client::new(&stack.sdk());
+    pub async fn create(sdk: &SdkConfig) -> Self {
+        let client = Client::new(sdk);
         let created = client.create_queue().queue_name(format!("test-{}", Uuid::new_v4())).send().await.unwrap();
         Self { client, url: created.queue_url.expect("a queue has a URL") }
     }
@@ -48,12 +48,18 @@ impl Queue {
     }
 
     /// Has a topic's events sent here as they are.
-    pub async fn subscribe(&self, stack: &Running, topic_arn: &str) {
-        let sns = aws_sdk_sns::Client::new(&stack.sdk());
+    pub async fn subscribe(&self, sdk: &SdkConfig, topic_arn: &str) {
+        let sns = aws_sdk_sns::Client::new(sdk);
         let attributes = self.attributes(&[QueueAttributeName::QueueArn]).await;
         let subscribe = sns.subscribe().topic_arn(topic_arn).protocol("sqs");
         let subscribe = subscribe.endpoint(&attributes[&QueueAttributeName::QueueArn]);
         subscribe.attributes("RawMessageDelivery", "true").send().await.unwrap();
+    }
+
+    /// Sets how long a message is out of sight that somebody has received.
+    pub async fn set_visibility(&self, seconds: u32) {
+        let set = self.client.set_queue_attributes().queue_url(&self.url);
+        set.attributes(QueueAttributeName::VisibilityTimeout, seconds.to_string()).send().await.unwrap();
     }
 
     /// Messages that wait, are delayed, or are with a consumer.

@@ -84,7 +84,7 @@ async fn reminders_are_scheduled_and_reach_the_shopper_once() {
     };
     // Alone, because other tests are this shopper, too.
     let stack = exclusive().await;
-    let queue = Queue::of(&stack, "FollowUpQueueUrl");
+    let queue = Queue::at(&stack.sdk(), stack.output("FollowUpQueueUrl"));
     // Nobody is there: it waits for the next visit.
     make_due(&stack, &absent).await;
     queue.send(&absent.to_string()).await;

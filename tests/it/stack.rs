@@ -28,7 +28,7 @@ impl Running {
 
     /// The output `name` of the deployed CloudFormation stack.
     pub fn output(&self, name: &str) -> &str {
-        self.stack.outputs().get(name).unwrap_or_else(|| panic!("the stack has the output {name}"))
+        output(&self.stack, name)
     }
 
     /// The name of a function, which is deployed under this id.
@@ -134,6 +134,11 @@ pub async fn exclusive() -> Exclusive {
 /// The stack for nobody: its tests wait for one that has a stack of its own and needs the whole machine.
 pub async fn unused() -> impl Sized {
     USE.write().await
+}
+
+/// The output `name` of a deployed CloudFormation stack.
+pub fn output<'a>(stack: &'a Stack, name: &str) -> &'a str {
+    stack.outputs().get(name).unwrap_or_else(|| panic!("the stack has the output {name}"))
 }
 
 /// What clients of an AWS at `url` are built from.
