@@ -157,15 +157,20 @@ impl Collector {
         held.insert(first, frame);
     }
 
-    /// The frames that count, in order: per `seq` those of the highest epoch whose beginning is held.
+    /// The frames that count, in order: per `seq` those of the highest epoch whose beginning is held, up to the first owner
+    /// that began after frames which are not.
     fn counting(&self) -> Vec<&Value> {
         let mut counting: Vec<&Value> = Vec::new();
         for frames in self.held.values() {
             let Some(start) = frames.values().find(|frame| kind(frame) == "turn.started") else { continue };
+            let after_epoch = start["data"]["after_epoch"].as_u64().expect("an owner names the epoch it follows");
             let (start, _) = span(start);
             counting.retain(|frame| span(frame).0 < start);
             if let Some(frame) = counting.last() {
                 assert!(span(frame).1 < start, "seq {start} begins within {frame}");
+            }
+            if counting.last().map_or(0, |frame| epoch(frame)) != after_epoch {
+                break;
             }
             counting.extend(frames.range(start..).map(|(_, frame)| frame));
         }
@@ -198,8 +203,8 @@ impl Collector {
 
     /// True when a frame has come and one before it has not, or not its owner's beginning.
     pub fn has_gap(&self) -> bool {
-        let has_begun = |owner: &BTreeMap<u64, Value>| owner.values().any(|frame| kind(frame) == "turn.started");
-        self.unbroken().len() < self.counting().len() || !self.held.values().last().is_none_or(has_begun)
+        let newest = self.held.keys().next_back();
+        self.unbroken().len() < self.counting().len() || newest.is_some_and(|&newest| newest > self.position().0)
     }
 
     /// What to resume after: epoch and `seq` of the last frame before anything that is missing.
@@ -266,10 +271,11 @@ mod tests {
         json!({"type": kind, "turn_id": "t", "conversation_id": "c", "epoch": 1, "seq": seq, "data": data})
     }
 
-    /// The `turn.started` of a later owner.
-    fn takeover(epoch: u64, seq: u64, restarted: bool) -> Value {
+    /// The `turn.started` of an owner.
+    fn started(epoch: u64, after_epoch: u64, seq: u64, restarted: bool) -> Value {
         let mut started = of(epoch, frame("turn.started", None, seq));
-        started["data"] = json!({"restarted": restarted, "continues": !restarted});
+        let continues = epoch > 1 && !restarted;
+        started["data"] = json!({"after_epoch": after_epoch, "restarted": restarted, "continues": continues});
         started
     }
 
@@ -286,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_gap_keeps_a_turn_incomplete() {
-        let whole = [frame("turn.started", None, 0), frame("text.delta", None, 1), frame("turn.completed", None, 2)];
+        let whole = [started(1, 0, 0, false), frame("text.delta", None, 1), frame("turn.completed", None, 2)];
         let [started, delta, completed] = &whole;
         for (gap, position) in
             [([started, delta], (1, 1)), ([started, completed], (1, 0)), ([delta, completed], (0, -1))]
@@ -303,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_replayed_frame_stands_for_several() {
-        let ends = [frame("turn.started", None, 0), frame("turn.completed", None, 4)];
+        let ends = [started(1, 0, 0, false), frame("turn.completed", None, 4)];
         let live = [frame("text.delta", None, 1), frame("text.delta", None, 3), frame("text.delta", None, 2)];
         let replayed = [frame("text.delta", Some(1), 3)];
         for order in [[&ends[..], &live, &replayed], [&replayed, &ends, &live]] {
@@ -316,10 +322,10 @@ mod tests {
 
     #[test]
     fn a_later_owner_voids_what_follows_its_beginning() {
-        let first = [frame("turn.started", None, 0), frame("text.delta", None, 1), frame("text.delta", None, 2)];
+        let first = [started(1, 0, 0, false), frame("text.delta", None, 1), frame("text.delta", None, 2)];
         for (restarted, text) in [(false, "13"), (true, "3")] {
             let second = [
-                takeover(2, 2, restarted),
+                started(2, 1, 2, restarted),
                 of(2, frame("text.delta", None, 3)),
                 of(2, frame("turn.completed", None, 4)),
             ];
@@ -333,5 +339,16 @@ mod tests {
             assert!(!without_beginning.is_complete() && without_beginning.has_gap());
             assert_eq!(without_beginning.position(), (1, 2));
         }
+    }
+
+    #[test]
+    fn an_owner_that_was_not_heard_is_missed() {
+        let first = [started(1, 0, 0, false), frame("text.delta", None, 1), frame("text.delta", None, 2)];
+        let second = [started(2, 1, 2, false)];
+        let third = [started(3, 2, 3, false), of(3, frame("turn.completed", None, 4))];
+        let without = collect(first.iter().chain(&third));
+        assert!(!without.is_complete() && without.has_gap());
+        assert_eq!(without.position(), (1, 2));
+        assert_eq!(collect(first.iter().chain(&third).chain(&second)).finish().text(), "1");
     }
 }

@@ -306,6 +306,7 @@ impl<'p, P: Ports> Owner<'p, P> {
             client_message_id: self.tenure.request.client_message_id,
             intent: self.intent,
             path: TurnPath::Llm,
+            after_epoch: self.tenure.journal.last_epoch(),
             restarted: self.log.epoch() > 1 && !continues,
             continues,
         }));

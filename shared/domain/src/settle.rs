@@ -66,6 +66,7 @@ async fn end<P: TurnPorts>(
         client_message_id: turn.request.client_message_id,
         intent: intent::guess(&turn.request.text, turn.request.product_id.is_some()),
         path: TurnPath::Llm,
+        after_epoch: turn.journal.last_epoch(),
         restarted: false,
         continues: !turn.journal.frames.is_empty(),
     };

@@ -144,6 +144,11 @@ impl TurnJournal {
         self.frames.last().map_or(-1, |frame| i64::try_from(frame.seq).unwrap_or(i64::MAX))
     }
 
+    /// The epoch of the last durable frame, 0 for none.
+    pub fn last_epoch(&self) -> u64 {
+        self.frames.last().map_or(0, |frame| frame.epoch)
+    }
+
     /// The answer's text so far.
     pub fn answer(&self) -> String {
         self.shown()

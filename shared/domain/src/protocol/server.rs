@@ -136,6 +136,8 @@ pub struct TurnStarted {
     pub intent: Intent,
     /// How it is answered.
     pub path: TurnPath,
+    /// The epoch of the frame before this one, 0 for none: a client that holds a frame of another epoch there lacks some.
+    pub after_epoch: u64,
     /// A new owner took over: discard what was shown so far.
     pub restarted: bool,
     /// A new owner took over: keep what was shown so far.

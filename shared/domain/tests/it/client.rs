@@ -1,5 +1,6 @@
 //! A client that does what the protocol says: puts the frames of a turn together by `seq`, the highest epoch wins, early
-//! and repeated frames do no harm. An epoch begins with its `turn.started`.
+//! and repeated frames do no harm. An epoch begins with its `turn.started`,
+//! which names the epoch of the frame before.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +52,11 @@ pub fn put_together(frames: &[TurnFrame]) -> Shown {
     let mut last = Shown::default();
     while let Some((next, (epoch, shown))) = states.pop_first() {
         let follows = |frame: &&TurnFrame| {
-            frame.first_seq() == next && !is_void(frame) && (frame.epoch == epoch || is_start(frame))
+            let after_epoch = match &frame.event {
+                ServerEvent::TurnStarted(started) => started.after_epoch,
+                _ => frame.epoch,
+            };
+            frame.first_seq() == next && !is_void(frame) && after_epoch == epoch
         };
         for frame in frames.iter().filter(follows) {
             let after = (frame.epoch, shown.clone().with(&frame.event));

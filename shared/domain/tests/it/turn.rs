@@ -12,11 +12,12 @@ use testkit::{START_MS, samples};
 
 use crate::client::put_together;
 
-fn started(restarted: bool) -> ServerEvent {
+fn started(after_epoch: u64, restarted: bool) -> ServerEvent {
     ServerEvent::TurnStarted(TurnStarted {
         client_message_id: samples::client_message_id(1),
         intent: Intent::Faq,
         path: TurnPath::Llm,
+        after_epoch,
         restarted,
         continues: !restarted,
     })
@@ -78,7 +79,7 @@ proptest! {
         (events, ticks) in owner(),
         cut in 0..40_i64,
     ) {
-        let (mut frames, mut log) = run(first_log(), started(false), events, &ticks);
+        let (mut frames, mut log) = run(first_log(), started(0, false), events, &ticks);
         log.push(START_MS, ServerEvent::TurnCancelled(TurnCancelled { by: CancelledBy::Client }));
         frames.extend(log.unjournaled());
         let sent = sent(&log);
@@ -109,10 +110,10 @@ proptest! {
         restarted: bool,
         held_count in 0..40_usize,
     ) {
-        let (durable, lost) = run(first_log(), started(false), first, &ticks);
+        let (durable, lost) = run(first_log(), started(0, false), first, &ticks);
         let next_seq = durable.last().map_or(0, |frame| frame.seq + 1);
         let left = TurnJournal { epoch: 1, frames: durable, ..TurnJournal::default() };
-        let (mut frames, log) = run(TurnLog::after(&left, 2), started(restarted), second, &later_ticks);
+        let (mut frames, log) = run(TurnLog::after(&left, 2), started(left.last_epoch(), restarted), second, &later_ticks);
         frames.extend(log.unjournaled());
         let journal = TurnJournal { epoch: 2, frames: [left.frames, frames].concat(), ..TurnJournal::default() };
         let whole = put_together(&journal.frames);
@@ -129,8 +130,32 @@ proptest! {
     }
 
     #[test]
+    fn an_owner_that_was_not_heard_is_missed(
+        (first, ticks) in owner(),
+        (second, second_ticks) in owner(),
+        (third, third_ticks) in owner(),
+    ) {
+        let (frames, lost) = run(first_log(), started(0, false), first, &ticks);
+        let left = TurnJournal { epoch: 1, frames, ..TurnJournal::default() };
+        let (frames, _) = run(TurnLog::after(&left, 2), started(left.last_epoch(), false), second, &second_ticks);
+        let left = TurnJournal { epoch: 2, frames: [left.frames, frames].concat(), ..TurnJournal::default() };
+        let unheard = left.last_epoch() == 2;
+        let (mut frames, mut log) =
+            run(TurnLog::after(&left, 3), started(left.last_epoch(), false), third, &third_ticks);
+        log.push(START_MS, ServerEvent::TurnCancelled(TurnCancelled { by: CancelledBy::Client }));
+        frames.extend(log.unjournaled());
+        let journal = TurnJournal { epoch: 3, frames: [left.frames, frames].concat(), ..TurnJournal::default() };
+        let whole = put_together(&journal.frames);
+
+        let held = [sent(&lost), sent(&log)].concat();
+        prop_assert_eq!(put_together(&held).end.is_none(), unheard);
+        let replay = journal.replay(1, lost.len() as i64 - 1);
+        prop_assert_eq!(put_together(&[held, replay].concat()), whole);
+    }
+
+    #[test]
     fn the_end_of_a_log_is_reached_by_any_writes((events, ticks) in owner()) {
-        let (mut written, log) = run(first_log(), started(false), events, &ticks);
+        let (mut written, log) = run(first_log(), started(0, false), events, &ticks);
         written.extend(log.unjournaled());
         prop_assert!(written.windows(2).all(|pair| pair[1].first_seq() == pair[0].seq + 1));
         let text = |frames: &[TurnFrame]| TurnJournal { frames: frames.to_vec(), ..TurnJournal::default() }.answer();
