@@ -352,6 +352,7 @@ fn members(kind: &str) -> &'static [Member] {
             ("client_message_id", Value::is_string),
             ("intent", Value::is_string),
             ("path", Value::is_string),
+            ("after_epoch", Value::is_u64),
             ("restarted", Value::is_boolean),
             ("continues", Value::is_boolean),
         ],
