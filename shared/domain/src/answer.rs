@@ -492,10 +492,15 @@ impl<'p, P: Ports> Owner<'p, P> {
         let now = clock.now_ms();
         let message = queued_text(request.locale).to_owned();
         let last = self.log.push(now, ServerEvent::TurnQueued(TurnQueued { message }));
-        if self.write_all(Some(Hold::Queued { since: now }), None).await?.is_none() {
+        let Some(journal) = self.write_all(Some(Hold::Queued { since: now }), None).await? else {
             return Ok(Answered::NotOurs);
-        }
+        };
         self.post_last(&last).await;
+        if journal.cancel_asked {
+            // Asked for while the turn was handed over: nobody need wait for the queue to hear of it.
+            settle::cancel(ports, StoredTurn { request: request.clone(), journal }).await?;
+            return Ok(Answered::Settled);
+        }
         tracing::info!(turn_id = %request.turn_id, epoch = self.log.epoch(), "turn was queued");
         Ok(Answered::Queued)
     }
