@@ -140,9 +140,14 @@ fn whoever_followed_the_dead_owner_follows_its_successor() {
     world.run(resume(&world, &turn_id, "b", 0, -1)).unwrap();
     lapse(&world);
     world.model.follow(pieces(&["Another."], 100));
+    let taken_at = world.clock.now_ms();
     assert_eq!(answered(world.run(take(&world, Workplace::FollowUpWorker))), Answered::Settled);
     for connection in ["a", "b"] {
         assert_eq!(read(&frames(&world, connection)), put_together(&the_turn(&world).journal.frames));
+        let id = samples::connection(connection);
+        let sent = world.sender.inner.sent();
+        let begun = sent.iter().find(|sent| sent.connection == id && sent.frame["epoch"] == 2).unwrap();
+        assert_eq!(begun.at_ms, taken_at, "{connection} sees it go on at once");
     }
 }
 

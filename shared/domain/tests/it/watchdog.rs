@@ -222,6 +222,19 @@ fn a_turn_that_has_had_its_owners_is_ended() {
 }
 
 #[test]
+fn a_turn_that_has_had_its_time_waits_in_no_queue() {
+    for spent in [true, false] {
+        let ports = dying();
+        lapse(&ports);
+        let epoch = if spent { EPOCHS_MAX } else { EPOCHS_MAX - 1 };
+        claim(&ports, epoch, Hold::Queued { since: ports.clock.now_ms() }, None);
+        ports.queues.inner.put(QueueName::Watchdog, &serde_json::to_string(&watch_of(&ports, epoch)).unwrap());
+        assert_eq!(ports.run(watchdog(&ports)), Some(vec![if spent { Watched::Ended } else { Watched::Queued }]));
+        assert_eq!(the_turn(&ports).state() == TurnState::Failed, spent);
+    }
+}
+
+#[test]
 fn an_owner_that_lives_is_left_alone_however_old_its_turn() {
     let ports = dying();
     lapse(&ports);
