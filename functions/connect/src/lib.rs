@@ -4,9 +4,7 @@ use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxy
 use domain::bucket::{self, PerMinute};
 use domain::ids::{ConnectionId, SessionKey};
 use domain::limits::{ADDRESS_CONNECTIONS_PER_MINUTE, CONNECTION_LIFE_MS, CONNECTIONS_PER_PRINCIPAL_MAX};
-use domain::ports::{
-    BucketKey, Clock, Connection, ConnectionStore, Nonces, Registration, TokenBuckets, Unavailable,
-};
+use domain::ports::{BucketKey, Clock, Connection, ConnectionStore, Nonces, Registration, TokenBuckets, Unavailable};
 use domain::protocol::SUBPROTOCOL;
 use domain::session::Caller;
 use http::{HeaderValue, StatusCode};
