@@ -167,7 +167,7 @@ impl<S: Stores> Lambda<S> {
         let (round_trip_ms, lag_ms) = state.pace.next();
         let circumstances = Circumstances { skew_ms: state.skew_ms, round_trip_ms, lag_ms };
         let Self { world, stores, model, trace, past, .. } = self;
-        let process = Process::start(function.name(), world, stores, model, trace, past, circumstances);
+        let process = Process::start(world, stores, model, trace, past, circumstances);
         let (mine, others) = state.accidents.drain(..).partition::<Vec<_>, _>(|accident| {
             [Victim::Process(process.number), Victim::Next(function)].contains(&accident.whom)
         });

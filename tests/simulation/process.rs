@@ -37,7 +37,6 @@ pub struct Process<S: Stores> {
 
 impl<S: Stores> Process<S> {
     pub fn start(
-        name: &'static str,
         world: &InMemory,
         stores: &S,
         model: &SimulatedModel,

@@ -149,7 +149,7 @@ fn event() -> BoxedStrategy<Event> {
         1 => any::<bool>().prop_map(Event::Prefill),
         1 => Just(Event::Redeliver),
         1 => Just(Event::LoseDelete),
-        1 => any::<bool>().prop_map(Event::EventSources),
+        1 => any::<bool>().prop_map(Event::Sources),
     ]
     .boxed()
 }
