@@ -66,22 +66,36 @@ impl<C: Clock> DynamoDbTurns<C> {
         range: (AttributeValue, AttributeValue),
         limit: u32,
     ) -> Result<Vec<Item>, Unavailable> {
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
-            .expression_attribute_values(":pk", pk)
-            .expression_attribute_values(":first", range.0)
-            .expression_attribute_values(":last", range.1)
-            .consistent_read(true)
-            .scan_index_forward(false)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(unavailable(operation))?;
         let now = self.clock.now_ms();
-        Ok(answer.items.unwrap_or_default().into_iter().filter(|item| !is_expired(item, now)).collect())
+        let limit = limit as usize;
+        let mut live = Vec::new();
+        let mut page_items = limit;
+        let mut after = None;
+        // One page as a rule. Expired items that DynamoDB has not deleted yet may hide others behind them.
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+                .expression_attribute_values(":pk", pk.clone())
+                .expression_attribute_values(":first", range.0.clone())
+                .expression_attribute_values(":last", range.1.clone())
+                .consistent_read(true)
+                .scan_index_forward(false)
+                .limit(i32::try_from(page_items).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(after)
+                .send()
+                .await
+                .map_err(unavailable(operation))?;
+            live.extend(page.items.unwrap_or_default().into_iter().filter(|item| !is_expired(item, now)));
+            after = page.last_evaluated_key;
+            if after.is_none() || live.len() >= limit {
+                live.truncate(limit);
+                return Ok(live);
+            }
+            page_items = BATCH_ITEMS_MAX;
+        }
     }
 
     async fn read_turn(&self, id: &TurnId, consistent: bool) -> Result<Option<StoredTurn>, Unavailable> {

@@ -35,8 +35,11 @@ pub async fn cancel<P: TurnPorts>(
             }
             Phase::Live { .. } => {
                 // An owner that is dead is found by the watchdog, and whoever takes over finds the request.
-                ports.turns().ask_to_cancel(id, now).await?;
-                break;
+                turn.journal = ports.turns().ask_to_cancel(id, now).await?;
+                // An owner that has let go meanwhile has not heard of it.
+                if !matches!(turn.phase(now), Phase::Queued { .. }) {
+                    break;
+                }
             }
         }
     }

@@ -179,6 +179,7 @@ fn a_turn_with_a_living_owner_is_left_to_it() {
     let left_ms = until - world.clock.now_ms();
     assert_eq!(performed(&world, &finish(&world, 1)).unwrap(), Done::Later(Some(left_ms)), "it may yet die");
     lapse(&world);
+    world.model.follow(pieces(&["Another ", "answer."], 500));
     let other = world.process();
     let meanwhile = async {
         wait(&world, 50).await;
