@@ -42,6 +42,8 @@ pub fn hold<S: Stores>(world: &World<S>, messages: &[Message]) {
     prompts_held_every_answer(world, &turns);
     sends_were_answered_rightly(world, &turns);
     queues_are_empty(world, &turns);
+    let events = world.lambda.trace.events();
+    assert_eq!(events.overtime, Vec::<String>::new(), "an invocation took longer than it may");
 }
 
 /// What a client shows that got every durable frame.

@@ -43,6 +43,14 @@ impl Function {
             Self::FollowUpWorker => 120_000,
         }
     }
+
+    /// It is to end within this, ms.
+    fn budget_ms(self) -> u64 {
+        match self {
+            Self::Message => 25_000,
+            Self::Watchdog | Self::FollowUpWorker => self.timeout_ms(),
+        }
+    }
 }
 
 /// Something that befalls a process.
@@ -191,15 +199,22 @@ impl<S: Stores> Lambda<S> {
         let number = process.number;
         trace.note(clock.now_ms(), format!("#{number} starts: {}", function.name()));
         let limited = async move {
-            let time_is_up = pin!(clock.sleep_until(clock.now_ms() + function.timeout_ms()));
+            let began = clock.now_ms();
+            let time_is_up = pin!(clock.sleep_until(began + function.timeout_ms()));
             match select(pin!(work), time_is_up).await {
                 Either::Left((output, _)) => {
+                    let took_ms = clock.now_ms() - began;
                     trace.note(clock.now_ms(), format!("#{number} ends"));
-                    trace.events().started[number].ended = true;
+                    let events = &mut trace.events();
+                    events.started[number].ended = true;
+                    if took_ms > function.budget_ms() {
+                        events.overtime.push(format!("#{number} {} took {took_ms} ms", function.name()));
+                    }
                     output
                 }
                 Either::Right(_) => {
                     trace.note(clock.now_ms(), format!("#{number} is timed out"));
+                    trace.events().overtime.push(format!("#{number} {} was timed out", function.name()));
                     faults.kill();
                     pending().await
                 }

@@ -297,32 +297,46 @@ impl<S: Stores> Chat<S> {
     }
 }
 
-/// Tells the story of a case when a promise is broken in it.
-fn tell(seed: u64, events: &[Event]) {
-    let mut chat = Chat::new(seed, |world| Memory::new(&world.clock), "aiko");
+/// Tells the story when a promise is broken.
+fn tell<S: Stores>(mut chat: Chat<S>, events: &[Event]) {
     if let Err(broken) = catch_unwind(AssertUnwindSafe(|| chat.run(events))) {
         println!("{}", chat.world.story());
         resume_unwind(broken);
     }
 }
 
+/// A world of that seed in memory.
+fn chat(seed: u64) -> Chat<Memory> {
+    Chat::new(seed, |world| Memory::new(&world.clock), "aiko")
+}
+
+/// Before, while and after its turn is answered, handed over, taken over and handed over again.
 #[test]
-fn a_cancel_just_before_a_hand_over_is_heeded() {
-    let throttled_later = Mood::breaking(2_500, 1, Breakdown::Throttled);
+fn a_cancel_is_heeded_whenever_it_comes() {
+    let breaks = Event::Mood(Mood::breaking(400, 2, Breakdown::Throttled));
     let (ask, cancel) = (Event::Ask { tab: 0, conversation: 0 }, Event::Cancel { tab: 1, message: 0 });
-    tell(0, &[Event::Mood(throttled_later), ask, Event::Wait { ms: 2_054 }, cancel]);
-    tell(0, &[Event::MoodOnce(Mood::well(2_500)), ask, Event::Wait { ms: 20_058 }, cancel]);
-    let silent = Event::Mood(Mood::breaking(20, 0, Breakdown::Silence));
-    tell(149_165_462_839_284_821, &[silent, ask, Event::Wait { ms: 21_160 }, cancel]);
+    for ms in (0..4_500).step_by(9) {
+        tell(chat(ms), &[breaks, ask, Event::Wait { ms }, cancel]);
+    }
 }
 
 #[test]
 fn another_text_at_the_same_moment_frees_no_conversation() {
     let (ask, other_text) = (Event::Ask { tab: 0, conversation: 0 }, Event::OtherText { tab: 0, message: 0 });
     let throttled = Event::Mood(Mood::breaking(20, 0, Breakdown::Throttled));
-    tell(15_724_440_542_254_605_273, &[ask, throttled, other_text, ask, ask, Event::Wait { ms: 40 }]);
+    tell(chat(15_724_440_542_254_605_273), &[ask, throttled, other_text, ask, ask, Event::Wait { ms: 40 }]);
     let crash = Event::Strike { process: 0, effect: 0, fault: Fault::CrashAfter };
-    tell(3_790_014_387_816_288_898, &[ask, Event::Wait { ms: 36 }, crash, other_text]);
+    tell(chat(3_790_014_387_816_288_898), &[ask, Event::Wait { ms: 36 }, crash, other_text]);
+}
+
+/// A conversation that is opened anew after it expired is not hidden by what is left of it.
+#[test]
+fn what_has_expired_hides_nothing() {
+    let engine = Engine::start();
+    let turn = [Event::Ask { tab: 0, conversation: 0 }, Event::Wait { ms: 20_000 }];
+    let mut events = turn.repeat(6);
+    events.push(Event::Expire);
+    tell(Chat::new(0, |world| DynamoDb::new(&engine, &world.clock), "aiko"), &events);
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Events {
     pub posts: Vec<Post>,
     pub recorded: Vec<Recorded>,
     pub written: Vec<Written>,
+    /// Invocations that took longer than they may.
+    pub overtime: Vec<String>,
     /// What the world's driver did, and what processes got as answers, when.
     notes: Vec<(u64, String)>,
 }
