@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::admission::{Admission, admit};
-use domain::answer::{Answered, Workplace, answer};
+use domain::answer::{Answered, answer};
 use domain::lease::Moment;
 use domain::limits::{LEASE_MARGIN_MS, LEASE_MS, TAKEOVER_MARGIN_MS, TICK_MS};
 use domain::ports::{Clock, Ports, TurnPorts, Unavailable};
@@ -12,12 +12,12 @@ use domain::protocol::{TurnState, Usage};
 use domain::turn::{Hold, Outcome, Past, Phase, StoredTurn, TurnRequest};
 use futures_util::future::{join, join3};
 use proptest::prelude::*;
-use testkit::{Fault, InMemory, ManualClock, ModelFailure, START_MS, Step, samples};
+use testkit::{Fault, InMemory, ManualClock, START_MS, Step, samples};
 
 use crate::client::{put_together, read};
 use crate::world::{
-    Told, ask, asked, conversation, drain, dying_after, frames, names, paused, phase, pieces, position, positions,
-    question, resume, stocked, take, the_turn, wait,
+    Told, ask, asked, conversation, drain, frames, names, paused, pieces, position, positions, question, resume,
+    stocked, the_turn, wait,
 };
 
 /// How long a post may be under way, ms: the time-out of the adapter.
@@ -201,29 +201,6 @@ fn an_owner_that_wakes_while_it_is_replaced_keeps_its_turn_or_loses_it() {
         }
     }
     assert!((1..100).contains(&kept), "both happen: {kept}");
-}
-
-#[test]
-fn an_owner_that_wakes_when_nobody_holds_its_turn_any_more_has_lost_it_all_the_same() {
-    // Its successor leaves the turn to the queue, or dies and lets its lease lapse.
-    for script in [vec![Step::Fail(ModelFailure::Throttled)], words_for(9_000)] {
-        let world = stocked();
-        world.model.follow_once(words_for(6_000));
-        world.model.follow(script);
-        let owner = world.process();
-        let sleeper = paused(&world.clock, START_MS + 1_500, START_MS + 40_000, own(&owner));
-        let successor = async {
-            wait(&world, TICK_MS + LEASE_MS + TAKEOVER_MARGIN_MS).await;
-            dying_after(&world, 2_000, take(&world.process(), Workplace::Message)).await;
-            world.clock.sleep_until(START_MS + 39_999).await;
-            assert!(!matches!(phase(&world), Phase::Live { .. }), "{:?}", phase(&world));
-            the_turn(&world)
-        };
-        let (outcome, left) = world.clock.block_on(join(sleeper, successor));
-        assert_eq!((outcome.unwrap(), left.epoch()), (Answered::NotOurs, 2));
-        assert_eq!(the_turn(&world), left, "nothing is written when it wakes");
-        assert!(posts(&owner).into_iter().max().unwrap() < 2_000);
-    }
 }
 
 #[test]
