@@ -1,5 +1,6 @@
 //! What the shopper saw must have had a reason.
 
+use domain::ids::ConnectionId;
 use domain::limits::{EPOCHS_MAX, GONE_GRACE_MS, TICK_MS, TURN_AGE_MAX_MS};
 use domain::protocol::TurnState;
 use domain::turn::StoredTurn;
@@ -59,19 +60,20 @@ fn was_to_be_cancelled<S: Stores>(world: &World<S>, events: &Events, turn: &Stor
         return;
     }
     assert_eq!(turn.epoch(), 1, "{id} was given up though it had been taken over, and such turns run to their end");
-    // Whoever followed the turn within the grace period and was heard is a reason to go on.
-    let heard = |by: usize, at: u64| !events.started[by].disturbed && at + TICK_MS + SLACK_MS <= ended_at;
-    let there =
-        |connection| world.cuts.get(connection).is_none_or(|cut_at| cut_at + GONE_GRACE_MS > ended_at + SLACK_MS);
-    let resumed = world
-        .resumes
-        .iter()
-        .filter(|resume| resume.turn == *id)
-        .map(|resume| (resume.by, resume.at, &resume.connection));
-    let sent =
-        world.sends.iter().filter(|sent| sent.id == turn.request.client_message_id && sent.text == turn.request.text);
+    // Whoever followed it within the grace period, and was there for long enough to be heard, is a reason to go on.
+    let followed = |(by, at, connection): &(usize, u64, &ConnectionId)| {
+        let cut_at = world.cuts.get(*connection).copied();
+        let heard_by = at + TICK_MS + SLACK_MS;
+        let was_heard = heard_by <= ended_at && cut_at.is_none_or(|cut_at| heard_by <= cut_at);
+        let was_there = cut_at.is_none_or(|cut_at| cut_at + GONE_GRACE_MS > ended_at + SLACK_MS);
+        was_heard && was_there && !events.started[*by].disturbed
+    };
+    let resumed = world.resumes.iter().filter(|resume| resume.turn == *id);
+    let resumed = resumed.map(|resume| (resume.by, resume.at, &resume.connection));
+    let (message, text) = (turn.request.client_message_id, &turn.request.text);
+    let sent = world.sends.iter().filter(|sent| sent.id == message && sent.text == *text);
     let sent = sent.map(|sent| (sent.by, sent.at, &sent.connection));
-    let follower = resumed.chain(sent).find(|(by, at, connection)| heard(*by, *at) && there(*connection));
+    let follower = resumed.chain(sent).find(followed);
     assert!(follower.is_none(), "{id} was given up at {ended_at}, but {follower:?} followed it");
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use domain::ids::ConversationId;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};
 use testkit::{Fault, InMemory};
 
 use crate::aftermath::settle;
@@ -22,6 +22,9 @@ const CASES: u32 = 2_500;
 
 /// Of a run on an engine.
 const CASES_ON_ENGINE: u32 = 150;
+
+/// Of the draw of sequences, unless another is given.
+const SEED: u64 = 1;
 
 const TABS: usize = 3;
 const CONVERSATIONS: usize = 2;
@@ -351,13 +354,16 @@ fn promises_hold_whatever_happens_on_an_engine() {
     check(CASES_ON_ENGINE, event, |world| DynamoDb::new(&engine, &world.clock));
 }
 
-/// Runs cases, each as another shopper, and tells the story of the smallest that breaks a promise.
+/// Runs cases, each as another shopper, and tells the story of the smallest that breaks a promise. The cases are the same
+/// in every run; `PROPTEST_RNG_SEED` draws others.
 fn check<S: Stores>(cases: u32, event: BoxedStrategy<Event>, stores: impl Fn(&InMemory) -> S) {
     let config = Config {
         cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("simulation/regressions.txt"))),
         ..Config::default()
     };
+    let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(SEED) } else { config.rng_seed };
+    let config = Config { rng_seed, ..config };
     let shoppers = Cell::new(0);
     let chat = |seed| {
         shoppers.set(shoppers.get() + 1);

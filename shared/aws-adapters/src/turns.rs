@@ -280,17 +280,16 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
         let mut set = format!(
             "epoch = :epoch, writer = :writer, write_number = :number, expires_at = :expires_at, {held} = :held_at"
         );
+        let mut condition = "attribute_not_exists(outcome) AND (attribute_not_exists(epoch) OR \
+                             (epoch < :epoch AND (attribute_not_exists(lease_until) OR lease_until <= :lapsed)) OR \
+                             (epoch = :epoch AND writer = :writer AND write_number < :number))"
+            .to_owned();
         let mut update = self
             .client
             .update_item()
             .table_name(&self.table)
             .key("pk", turn_pk(&write.turn_id))
             .key("sk", text(RUN))
-            .condition_expression(
-                "attribute_not_exists(outcome) AND (attribute_not_exists(epoch) OR \
-                 (epoch < :epoch AND (attribute_not_exists(lease_until) OR lease_until <= :lapsed)) OR \
-                 (epoch = :epoch AND writer = :writer AND write_number < :number))",
-            )
             .expression_attribute_values(":epoch", number(write.epoch))
             .expression_attribute_values(":writer", text(&write.writer))
             .expression_attribute_values(":number", number(write.number))
@@ -299,10 +298,13 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             .expression_attribute_values(":lapsed", number(write.now.saturating_sub(TAKEOVER_MARGIN_MS)))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        if !write.frames.is_empty() {
+        if let (Some(first), Some(last)) = (write.frames.first(), write.frames.last()) {
             let packed = pack(&write.frames).map_err(unavailable(operation))?;
-            set.push_str(", frames = list_append(if_not_exists(frames, :none), :frames)");
+            set.push_str(", frames = list_append(if_not_exists(frames, :none), :frames), next_seq = :next_seq");
+            condition.push_str(" AND (attribute_not_exists(next_seq) OR next_seq = :first_seq)");
             update = update
+                .expression_attribute_values(":first_seq", number(first.first_seq()))
+                .expression_attribute_values(":next_seq", number(last.seq + 1))
                 .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
                 .expression_attribute_values(":frames", AttributeValue::L(vec![packed]));
         }
@@ -310,7 +312,8 @@ impl<C: Clock> TurnStore for DynamoDbTurns<C> {
             set.push_str(", outcome = :outcome");
             update = update.expression_attribute_values(":outcome", json(outcome));
         }
-        let update = update.update_expression(format!("SET {set} REMOVE {not_held}")).send().await;
+        let update = update.condition_expression(condition).update_expression(format!("SET {set} REMOVE {not_held}"));
+        let update = update.send().await;
         let (item, is_ours) = match conditional(operation, update)? {
             Ok(answer) => (answer.attributes.unwrap_or_default(), true),
             Err(item) => {

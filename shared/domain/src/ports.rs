@@ -155,7 +155,7 @@ pub trait TurnStore: Send + Sync {
 
     /// Appends to a turn's journal and perhaps ends the turn. Fenced by the epoch; and a new epoch waits until
     /// [`TAKEOVER_MARGIN_MS`](crate::limits::TAKEOVER_MARGIN_MS) after the lease that the journal holds by then, which may
-    /// have been renewed since it was read.
+    /// have been renewed since it was read. Fenced, too, are frames that do not follow those the journal holds.
     fn journal(&self, write: &JournalWrite) -> impl Future<Output = Result<JournalOutcome, Unavailable>> + Send;
 
     /// Registers a connection that wants the turn's frames, once, and unless there are

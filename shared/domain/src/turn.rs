@@ -144,6 +144,11 @@ impl TurnJournal {
         self.frames.last().map_or(-1, |frame| i64::try_from(frame.seq).unwrap_or(i64::MAX))
     }
 
+    /// The `seq` of the next frame.
+    pub fn next_seq(&self) -> u64 {
+        self.frames.last().map_or(0, |frame| frame.seq + 1)
+    }
+
     /// The epoch of the last durable frame, 0 for none.
     pub fn last_epoch(&self) -> u64 {
         self.frames.last().map_or(0, |frame| frame.epoch)
@@ -276,8 +281,7 @@ pub struct TurnLog {
 impl TurnLog {
     /// The log of an owner that begins where the durable frames end.
     pub fn after(journal: &TurnJournal, epoch: u64) -> Self {
-        let next_seq = journal.frames.last().map_or(0, |frame| frame.seq + 1);
-        Self { epoch, next_seq, frames: Vec::new(), journaled: 0 }
+        Self { epoch, next_seq: journal.next_seq(), frames: Vec::new(), journaled: 0 }
     }
 
     /// The owner's epoch.

@@ -154,7 +154,8 @@ impl TurnStore for MemoryTurns {
             Some(Hold::Queued { .. }) | None => true,
         };
         let comes_next = (write.epoch > journal.epoch && is_free) || (same_writer && write.number > row.number);
-        if journal.outcome.is_some() || !comes_next {
+        let follows = write.frames.first().is_none_or(|frame| frame.first_seq() == journal.next_seq());
+        if journal.outcome.is_some() || !comes_next || !follows {
             return Ok(JournalOutcome::Fenced(journal.clone()));
         }
         journal.epoch = write.epoch;

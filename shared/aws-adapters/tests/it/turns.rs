@@ -198,7 +198,7 @@ async fn items_are_laid_out_as_documented_and_expire_thirty_days_after_their_las
         ),
         (
             "turn#t-7 run",
-            "cancel_asked epoch expires_at frames lease_until outcome subscribers write_number writer",
+            "cancel_asked epoch expires_at frames lease_until next_seq outcome subscribers write_number writer",
             written_at,
         ),
         ("turn#t-8 run", "epoch expires_at queued_since write_number writer", written_at),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::admission::{Admission, admit};
-use domain::answer::{Answered, answer};
+use domain::answer::{Answered, Workplace, answer};
 use domain::lease::Moment;
 use domain::limits::{LEASE_MARGIN_MS, LEASE_MS, TAKEOVER_MARGIN_MS, TICK_MS};
 use domain::ports::{Clock, Ports, TurnPorts, Unavailable};
@@ -12,12 +12,12 @@ use domain::protocol::{TurnState, Usage};
 use domain::turn::{Hold, Outcome, Past, Phase, StoredTurn, TurnRequest};
 use futures_util::future::{join, join3};
 use proptest::prelude::*;
-use testkit::{Fault, InMemory, ManualClock, START_MS, Step, samples};
+use testkit::{Fault, InMemory, ManualClock, ModelFailure, START_MS, Step, samples};
 
 use crate::client::{put_together, read};
 use crate::world::{
-    Told, ask, asked, conversation, drain, frames, names, paused, pieces, position, positions, question, resume,
-    stocked, the_turn, wait,
+    Told, ask, asked, cancel, conversation, drain, dying_after, frames, names, paused, phase, pieces, position,
+    positions, question, resume, stocked, take, the_turn, wait,
 };
 
 /// How long a post may be under way, ms: the time-out of the adapter.
@@ -201,6 +201,66 @@ fn an_owner_that_wakes_while_it_is_replaced_keeps_its_turn_or_loses_it() {
         }
     }
     assert!((1..100).contains(&kept), "both happen: {kept}");
+}
+
+#[test]
+fn an_owner_that_wakes_when_nobody_holds_its_turn_any_more_has_lost_it_all_the_same() {
+    // Its successor leaves the turn to the queue, or dies and lets its lease lapse.
+    for script in [vec![Step::Fail(ModelFailure::Throttled)], words_for(9_000)] {
+        let world = stocked();
+        world.model.follow_once(words_for(6_000));
+        world.model.follow(script);
+        let owner = world.process();
+        let sleeper = paused(&world.clock, START_MS + 1_500, START_MS + 40_000, own(&owner));
+        let successor = async {
+            wait(&world, TICK_MS + LEASE_MS + TAKEOVER_MARGIN_MS).await;
+            dying_after(&world, 2_000, take(&world.process(), Workplace::Message)).await;
+            world.clock.sleep_until(START_MS + 39_999).await;
+            assert!(!matches!(phase(&world), Phase::Live { .. }), "{:?}", phase(&world));
+            the_turn(&world)
+        };
+        let (outcome, left) = world.clock.block_on(join(sleeper, successor));
+        assert_eq!((outcome.unwrap(), left.epoch()), (Answered::NotOurs, 2));
+        assert_eq!(the_turn(&world), left, "nothing is written when it wakes");
+        assert!(posts(&owner).into_iter().max().unwrap() < 2_000);
+    }
+}
+
+#[test]
+fn an_owner_that_wakes_while_its_turn_is_cancelled_writes_before_or_not_at_all() {
+    // It fell asleep with words that are not durable, and wakes with a model that was silent for too long.
+    let mut handed_over = 0;
+    for wakes_after in 0..120 {
+        let world = stocked();
+        let silent =
+            words_for(1_800).into_iter().take_while(|step| !matches!(step, Step::Stop(_))).chain([Step::Silence]);
+        world.model.follow_once(silent.collect());
+        let owner = world.process();
+        owner.turns.set_round_trip_ms(10);
+        let asked_at = START_MS + TICK_MS + LEASE_MS + TAKEOVER_MARGIN_MS + 1_000;
+        let sleeper = paused(&world.clock, START_MS + 1_900, asked_at + wakes_after, own(&owner));
+        let canceller = world.process();
+        canceller.set_round_trip_ms(40);
+        let cancelling = async {
+            world.clock.sleep_until(asked_at).await;
+            cancel(&canceller, &the_turn(&world).request.turn_id, "b").await
+        };
+        let (outcome, told) = world.clock.block_on(join(sleeper, cancelling));
+        assert_eq!(told, Told::Frames);
+        handed_over += usize::from(matches!(outcome, Ok(Answered::Queued)));
+        let turn = the_turn(&world);
+        let mut next = 0;
+        for frame in &turn.journal.frames {
+            assert_eq!(frame.first_seq(), next, "no gap and nothing twice, woken after {wakes_after} ms");
+            next = frame.seq + 1;
+        }
+        let stored = put_together(&turn.journal.frames);
+        assert_eq!((turn.state(), &turn.journal.answer()), (TurnState::Cancelled, &stored.text));
+        let (epoch, after_seq) = position(&frames(&world, "a"));
+        world.clock.block_on(resume(&world, &turn.request.turn_id, "a", epoch, after_seq));
+        assert_eq!(read(&frames(&world, "a")), stored);
+    }
+    assert!((1..120).contains(&handed_over), "both happen: {handed_over}");
 }
 
 #[test]

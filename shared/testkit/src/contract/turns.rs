@@ -275,6 +275,15 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         assert_eq!((taken_over.epoch, taken_over.frames.len()), (2, 2));
         self.fenced(&self.write(1, "a", 2, vec![text(1, 1, 1, "stale")])).await;
         self.fenced(&self.write(1, "b", 9, vec![text(1, 1, 1, "stale")])).await;
+        let much_later = JournalWrite { now: 2 * claim.now, ..self.write(1, "a", 2, vec![text(1, 1, 1, "stale")]) };
+        self.fenced(&much_later).await;
+        let beside = self.claim(3, "c", vec![text(3, 1, 1, "made of a journal that was read before")]);
+        let beside = JournalWrite { now: 2 * claim.now, ..beside };
+        self.fenced(&beside).await;
+        assert_eq!(
+            self.written(&JournalWrite { frames: vec![], ..beside }).await,
+            TurnJournal { epoch: 3, ..taken_over }
+        );
         let ending = Outcome { state: TurnState::Failed, usage: Usage::default() };
         self.fenced(&JournalWrite { outcome: Some(ending), ..self.write(1, "a", 2, vec![end(1, 1)]) }).await;
     }
@@ -312,6 +321,7 @@ impl<S: TurnStore> TurnSuite<'_, S> {
         let queued_again = Hold::Queued { since: self.now_ms + 50_000 };
         let put_back = JournalWrite { hold: queued_again, ..self.write(2, "b", 2, vec![]) };
         assert_eq!(self.written(&put_back).await.hold, Some(queued_again));
+        self.fenced(&self.write(1, "a", 2, vec![])).await;
         assert_eq!(self.written(&self.write(5, "d", 1, vec![])).await.epoch, 5, "epochs may be left out");
     }
 
