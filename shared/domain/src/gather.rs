@@ -149,7 +149,7 @@ impl Gathered {
     pub fn events(&self, intent: Intent, locale: Locale) -> Vec<ServerEvent> {
         let degraded = self.degraded.iter().map(|dependency| {
             let message = degraded_text(*dependency, locale).to_owned();
-            ServerEvent::Degraded(Degraded { dependency: *dependency, message })
+            ServerEvent::Degraded(Degraded { dependency: Some(*dependency), step: None, message })
         });
         let orders =
             self.orders.iter().take(ORDER_CARDS_MAX).map(|order| ServerEvent::OrderCard(order_card(order, locale)));

@@ -56,6 +56,22 @@ pub fn guess(text: &str, about_product: bool) -> Intent {
 }
 
 impl Intent {
+    /// As it is on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProductDiscovery => "product_discovery",
+            Self::Recommendation => "recommendation",
+            Self::ProductQuestion => "product_question",
+            Self::Faq => "faq",
+            Self::OrderTracking => "order_tracking",
+            Self::ReturnRequest => "return_request",
+            Self::Promotion => "promotion",
+            Self::CheckoutHelp => "checkout_help",
+            Self::Escalation => "escalation",
+            Self::Chitchat => "chitchat",
+        }
+    }
+
     /// Whether the shopper's own orders belong into the answer.
     pub fn needs_orders(self) -> bool {
         matches!(self, Self::OrderTracking | Self::ReturnRequest)

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod answer;
+pub mod breaker;
 pub mod bucket;
 pub mod cancel;
 pub mod coalesce;
@@ -14,6 +15,7 @@ pub mod ids;
 pub mod intent;
 pub mod lease;
 pub mod limits;
+pub mod metrics;
 mod outbox;
 pub mod ports;
 pub mod prompt;

@@ -94,6 +94,58 @@ pub const TICK_MS: u64 = 1_000;
 /// The store's services answer within this, or the turn goes on without them, ms.
 pub const GATHER_DEADLINE_MS: u64 = 1_500;
 
+/// A call of a service with all its retries, ms: a little less than [`GATHER_DEADLINE_MS`], so that the call is known to have
+/// failed before nobody waits for it any more.
+pub const SERVICE_CALL_MS: u64 = 1_400;
+
+/// Retries of a call (policy "retries": at most 2).
+pub const RETRIES_MAX: usize = 2;
+
+/// The longest pause before the first retry, ms; it doubles for the second, and each is drawn between nothing and that (policy
+/// "retries": exponential backoff with full jitter).
+pub const RETRY_PAUSE_MS: u64 = 50;
+
+/// A breaker stays open this long, ms (policy "circuit breaker").
+pub const BREAKER_OPEN_MS: u64 = 30_000;
+
+/// A probe of an open breaker is answered within this, ms, or counts for nothing.
+pub const BREAKER_PROBE_MS: u64 = 1_500;
+
+/// So many environments must say that an upstream is down before another leaves it alone without having tried: one that has
+/// lost its network takes nothing down.
+pub const BREAKER_REPORTS_MIN: usize = 3;
+
+/// What other environments know is read this often, ms.
+pub const HINTS_REFRESH_MS: u64 = 10_000;
+
+/// Product details are used from a cache this long, ms (policy "cache").
+pub const PRODUCT_CACHE_MS: u64 = 5 * 60 * 1_000;
+
+/// Recommendations are used from a cache this long, ms (policy "cache").
+pub const RECOMMENDATIONS_CACHE_MS: u64 = 15 * 60 * 1_000;
+
+/// Promotions are used from a cache this long, ms (policy "cache").
+pub const PROMOTIONS_CACHE_MS: u64 = 15 * 60 * 1_000;
+
+/// Reviews are used from a cache this long, ms (policy "cache").
+pub const REVIEWS_CACHE_MS: u64 = 60 * 60 * 1_000;
+
+/// Help articles are used from a cache this long, ms: they change about as often as campaigns.
+pub const ARTICLES_CACHE_MS: u64 = 15 * 60 * 1_000;
+
+/// A cached answer lives up to this share of its time shorter, percent, drawn for each: what was cached together does not
+/// expire together.
+pub const CACHE_JITTER_PERCENT: u64 = 10;
+
+/// While its source is down a cached answer is used for this long after it was read, ms.
+pub const CACHE_STALE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Answers that an environment keeps in its memory.
+pub const CACHE_ENTRIES_MAX: u64 = 2_000;
+
+/// What a person who takes a conversation on is told of it, Unicode scalar values.
+pub const ESCALATION_SUMMARY_CHARS_MAX: usize = 2_000;
+
 /// How long `message` works on a turn before it hands it to the follow-up queue, ms. With settling and flushing it ends
 /// within 25 s of the 29 that API Gateway gives an integration.
 pub const MESSAGE_TURN_MS: u64 = 21_000;

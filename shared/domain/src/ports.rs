@@ -6,8 +6,10 @@ use std::error::Error;
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::{Hint, Upstream};
 use crate::ids::{ConnectionId, ConversationId, Principal, ProductId, SessionId, TurnId};
 use crate::intent::Intent;
+use crate::metrics::Metrics;
 use crate::prompt::Prompt;
 use crate::protocol::{FollowUp, Locale, Rating, ServerEvent, StopReason, TurnState, Usage};
 use crate::store::{Article, Order, Product, Promotion, Recommendation, Review};
@@ -469,17 +471,108 @@ pub enum ModelError {
     Refused(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// The model.
+/// Which of the models answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ModelChoice {
+    /// The one that answers while nothing is wrong.
+    #[default]
+    Primary,
+    /// The one that costs less.
+    Cheaper,
+}
+
+impl ModelChoice {
+    /// For metrics and keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Cheaper => "cheaper",
+        }
+    }
+}
+
+/// Tokens that were set aside for one call of a model. They come back with the next minute by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Of which model's budget.
+    pub model: ModelChoice,
+    /// Of which minute, counted from the Unix epoch.
+    pub minute: u64,
+    /// Of which part of the minute's budget.
+    pub shard: u32,
+    /// How many.
+    pub tokens: u64,
+}
+
+/// What all environments together may ask of the models: so many tokens a minute, of each model.
+pub trait TokenBudgets: Send + Sync {
+    /// Sets tokens aside in the budget of the minute of `now`, Unix milliseconds; none if there are not so many left. What is
+    /// set aside is never more than the budget.
+    fn reserve(
+        &self,
+        model: ModelChoice,
+        tokens: u64,
+        now: u64,
+    ) -> impl Future<Output = Result<Option<Reservation>, Unavailable>> + Send;
+
+    /// Says what a call has used: the rest goes back while its minute lasts. Once for each reservation.
+    fn settle(
+        &self,
+        reservation: &Reservation,
+        used: u64,
+        now: u64,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
+/// A conversation that a person should take on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// The turn that asked for it: an escalation that is told twice has the same.
+    pub turn_id: TurnId,
+    /// Where it goes on.
+    pub conversation_id: ConversationId,
+    /// Whose it is.
+    pub principal: Principal,
+    /// What the shopper speaks.
+    pub locale: Locale,
+    /// What was said so far, in short; at most [`ESCALATION_SUMMARY_CHARS_MAX`](crate::limits::ESCALATION_SUMMARY_CHARS_MAX)
+    /// characters.
+    pub summary: String,
+    /// Unix milliseconds.
+    pub asked_at: u64,
+}
+
+/// The people who take conversations on.
+pub trait Escalations: Send + Sync {
+    /// Tells them.
+    fn escalate(&self, escalation: &Escalation) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
+/// The models.
 pub trait LanguageModel: Send + Sync {
     /// Asks; the first poll sends the request. The stream ends after [`ModelEvent::Stopped`] and [`ModelEvent::Usage`],
     /// or with an error. Dropping it stops the model.
     fn answer(&self, prompt: Prompt) -> impl Stream<Item = Result<ModelEvent, ModelError>> + Send;
 
-    /// Whether it continues an answer that it is given the beginning of.
+    /// Whether the primary model continues an answer that it is given the beginning of.
     fn accepts_prefill(&self) -> bool;
 }
 
-/// The store's services. Each call fails on its own.
+/// What the environments of a function tell one another, without waiting: what is read is as fresh as
+/// [`HINTS_REFRESH_MS`](crate::limits::HINTS_REFRESH_MS), what is told arrives soon or never. Nothing depends on it.
+pub trait SharedHints: Send + Sync {
+    /// What other environments say of an upstream.
+    fn breaker(&self, upstream: Upstream) -> Hint;
+
+    /// Tells the others that the breaker of an upstream is open here, Unix milliseconds.
+    fn opened(&self, upstream: Upstream, until: u64);
+
+    /// When what is cached under a tag was last declared out of date, Unix milliseconds; 0 for never. Tags are those of
+    /// [`store::tags`](crate::store::tags).
+    fn invalidated_at(&self, tag: &str) -> u64;
+}
+
+/// The store's services. Each call fails on its own, within [`SERVICE_CALL_MS`](crate::limits::SERVICE_CALL_MS).
 pub trait StoreServices: Send + Sync {
     /// Products that match a question, best first.
     fn search(&self, query: &str, limit: usize) -> impl Future<Output = Result<Vec<Product>, Unavailable>> + Send;
@@ -493,6 +586,12 @@ pub trait StoreServices: Send + Sync {
         shopper: Option<&str>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Recommendation>, Unavailable>> + Send;
+
+    /// What sells best: products for anybody.
+    fn trending(&self, limit: usize) -> impl Future<Output = Result<Vec<Product>, Unavailable>> + Send;
+
+    /// One order of a shopper; none if there is no such, or it is somebody else's.
+    fn order(&self, shopper: &str, order_id: &str) -> impl Future<Output = Result<Option<Order>, Unavailable>> + Send;
 
     /// A shopper's orders, newest first.
     fn orders(&self, shopper: &str) -> impl Future<Output = Result<Vec<Order>, Unavailable>> + Send;
@@ -589,6 +688,12 @@ pub trait Ports: TurnPorts {
     type Model: LanguageModel;
     /// The store's services.
     type Store: StoreServices;
+    /// What may be asked of the models.
+    type Budgets: TokenBudgets;
+    /// The people who take conversations on.
+    type Escalations: Escalations;
+    /// What is counted.
+    type Metrics: Metrics;
 
     /// Who is connected.
     fn connections(&self) -> &Self::Connections;
@@ -600,6 +705,12 @@ pub trait Ports: TurnPorts {
     fn model(&self) -> &Self::Model;
     /// The store's services.
     fn store(&self) -> &Self::Store;
+    /// What may be asked of the models.
+    fn budgets(&self) -> &Self::Budgets;
+    /// The people who take conversations on.
+    fn escalations(&self) -> &Self::Escalations;
+    /// What is counted.
+    fn metrics(&self) -> &Self::Metrics;
 }
 
 /// A queue whose dead letters are looked after.

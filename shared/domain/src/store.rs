@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `GET /catalog/search?q=&limit=` | [`ProductPage`], best match first |
 //! | `GET /catalog/products/{product_id}` | [`Product`], or 404 |
+//! | `GET /catalog/offers?product_ids=A,B` | [`OfferPage`], of those of at most [`OFFERS_MAX`] products that there are |
 //! | `GET /recommendations?shopper_id=&limit=` | [`RecommendationPage`]; with `shopper_id` it needs the service key, without it is for anybody |
 //! | `GET /trending?limit=` | [`ProductPage`] |
 //! | `GET /orders?shopper_id=` | [`OrderPage`], newest first; needs the service key |
@@ -95,6 +96,48 @@ pub struct Product {
     pub image_url: Option<String>,
     /// When price and stock were read, Unix milliseconds.
     pub as_of: u64,
+}
+
+/// What a product costs and how many there are: the part of a [`Product`] that is never cached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Of which product.
+    pub product_id: String,
+    /// Read when the request was answered.
+    pub price: Price,
+    /// Read when the request was answered; 0 is sold out.
+    pub stock: u32,
+    /// When price and stock were read, Unix milliseconds.
+    pub as_of: u64,
+}
+
+/// Offers, in no particular order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferPage {
+    /// In no particular order.
+    pub offers: Vec<Offer>,
+}
+
+/// Products whose offers are asked for at once.
+pub const OFFERS_MAX: usize = 40;
+
+/// What a cached answer is about: the store's events declare tags out of date.
+pub mod tags {
+    /// Campaigns.
+    pub const PROMOTIONS: &str = "promotions";
+
+    /// Which products a search finds, what sells best, and what is recommended.
+    pub const SELECTION: &str = "selection";
+
+    /// The details of a product.
+    pub fn product(product_id: &str) -> String {
+        format!("product:{product_id}")
+    }
+
+    /// The reviews of a product.
+    pub fn reviews(product_id: &str) -> String {
+        format!("reviews:{product_id}")
+    }
 }
 
 /// Products, best first.

@@ -8,9 +8,10 @@ use std::task::{Poll, Waker};
 use domain::ids::{ConnectionId, ConversationId, Principal, TurnId};
 use domain::ports::{
     BucketKey, ClaimOutcome, Clock as _, Connection, ConnectionSender, ConnectionStore, Conversation, DeadLetter,
-    DeadLetters, Deliveries, Delivery, FollowUpStore, JournalOutcome, JournalWrite, LockOutcome, LockRequest,
-    QueueName, RecordOutcome, Registration, ScheduledFollowUp, TakeOutcome, TakeToken, Task, TaskQueues, TokenBuckets,
-    TurnEnded, TurnEvents, TurnStore, Unavailable,
+    DeadLetters, Deliveries, Delivery, Escalation, Escalations, FollowUpStore, JournalOutcome, JournalWrite,
+    LockOutcome, LockRequest, ModelChoice, QueueName, RecordOutcome, Registration, Reservation, ScheduledFollowUp,
+    TakeOutcome, TakeToken, Task, TaskQueues, TokenBuckets, TokenBudgets, TurnEnded, TurnEvents, TurnStore,
+    Unavailable,
 };
 use domain::protocol::{Locale, Rating, ServerEvent};
 use domain::turn::{Exchange, StoredTurn, Summary, TurnJournal, TurnRequest};
@@ -358,5 +359,21 @@ impl<P: ConnectionSender> ConnectionSender for Faulty<P> {
 impl<P: TurnEvents> TurnEvents for Faulty<P> {
     async fn turn_ended(&self, event: &TurnEnded) -> Result<(), Unavailable> {
         self.effect("events.turn_ended", self.inner.turn_ended(event)).await
+    }
+}
+
+impl<P: TokenBudgets> TokenBudgets for Faulty<P> {
+    async fn reserve(&self, model: ModelChoice, tokens: u64, now: u64) -> Result<Option<Reservation>, Unavailable> {
+        self.effect("budgets.reserve", self.inner.reserve(model, tokens, now)).await
+    }
+
+    async fn settle(&self, reservation: &Reservation, used: u64, now: u64) -> Result<(), Unavailable> {
+        self.effect("budgets.settle", self.inner.settle(reservation, used, now)).await
+    }
+}
+
+impl<P: Escalations> Escalations for Faulty<P> {
+    async fn escalate(&self, escalation: &Escalation) -> Result<(), Unavailable> {
+        self.effect("escalations.escalate", self.inner.escalate(escalation)).await
     }
 }

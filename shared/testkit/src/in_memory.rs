@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use domain::ports::{Nonces, Ports, TurnPorts};
 
 use crate::{
-    Faults, Faulty, ManualClock, MemoryBuckets, MemoryConnections, MemoryFollowUps, MemoryQueues, MemoryTurns,
-    RecordedEvents, RecordingSender, ScriptedModel, ScriptedStore,
+    Faults, Faulty, ManualClock, MemoryBuckets, MemoryBudgets, MemoryConnections, MemoryFollowUps, MemoryQueues,
+    MemoryTurns, RecordedEscalations, RecordedEvents, RecordedMetrics, RecordingSender, ScriptedModel, ScriptedStore,
 };
 
 /// Every port of a process, in memory and on one clock. Stores, queues, sender and events are [`Faulty`], with one count
@@ -36,6 +36,12 @@ pub struct InMemory {
     pub model: ScriptedModel,
     /// The store's services.
     pub store: ScriptedStore,
+    /// What may be asked of the models.
+    pub budgets: Faulty<MemoryBudgets>,
+    /// The people who take conversations on.
+    pub escalations: Faulty<RecordedEscalations>,
+    /// What is counted.
+    pub metrics: RecordedMetrics,
     /// Names.
     pub nonces: SequentialNonces,
 }
@@ -56,6 +62,9 @@ impl InMemory {
             queues: Faulty::new(queues, faults.clone()),
             model: ScriptedModel::new(clock.clone()),
             store: ScriptedStore::new(clock.clone()),
+            budgets: Faulty::new(MemoryBudgets::default(), faults.clone()),
+            escalations: Faulty::new(RecordedEscalations::default(), faults.clone()),
+            metrics: RecordedMetrics::default(),
             nonces: SequentialNonces::default(),
             clock,
             faults,
@@ -75,6 +84,8 @@ impl InMemory {
             follow_ups: self.follow_ups.for_process(&faults),
             sender: self.sender.for_process(&faults),
             events: self.events.for_process(&faults),
+            budgets: self.budgets.for_process(&faults),
+            escalations: self.escalations.for_process(&faults),
             faults,
             ..self.clone()
         }
@@ -95,6 +106,8 @@ impl InMemory {
         self.follow_ups.set_round_trip_ms(round_trip_ms);
         self.sender.set_round_trip_ms(round_trip_ms);
         self.events.set_round_trip_ms(round_trip_ms);
+        self.budgets.set_round_trip_ms(round_trip_ms);
+        self.escalations.set_round_trip_ms(round_trip_ms);
     }
 
     /// Runs a process on [`ManualClock::block_on`]; none if a planned fault killed it on the way.
@@ -146,6 +159,9 @@ impl Ports for InMemory {
     type FollowUps = Faulty<MemoryFollowUps>;
     type Model = ScriptedModel;
     type Store = ScriptedStore;
+    type Budgets = Faulty<MemoryBudgets>;
+    type Escalations = Faulty<RecordedEscalations>;
+    type Metrics = RecordedMetrics;
 
     fn connections(&self) -> &Self::Connections {
         &self.connections
@@ -165,6 +181,18 @@ impl Ports for InMemory {
 
     fn store(&self) -> &Self::Store {
         &self.store
+    }
+
+    fn budgets(&self) -> &Self::Budgets {
+        &self.budgets
+    }
+
+    fn escalations(&self) -> &Self::Escalations {
+        &self.escalations
+    }
+
+    fn metrics(&self) -> &Self::Metrics {
+        &self.metrics
     }
 }
 

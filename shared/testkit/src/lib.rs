@@ -11,14 +11,18 @@
 )]
 
 mod buckets;
+mod budgets;
 mod clock;
 mod connections;
 pub mod contract;
+mod escalations;
 mod events;
 mod faults;
 mod follow_ups;
+mod hints;
 mod identities;
 mod in_memory;
+mod metrics;
 mod model;
 mod processes;
 mod quarantine;
@@ -29,13 +33,17 @@ mod store;
 mod turns;
 
 pub use buckets::MemoryBuckets;
+pub use budgets::MemoryBudgets;
 pub use clock::{ManualClock, START_MS};
 pub use connections::MemoryConnections;
+pub use escalations::RecordedEscalations;
 pub use events::RecordedEvents;
 pub use faults::{Effect, Fault, Faults, Faulty};
 pub use follow_ups::MemoryFollowUps;
+pub use hints::ScriptedHints;
 pub use identities::KnownTokens;
 pub use in_memory::{InMemory, SequentialNonces};
+pub use metrics::RecordedMetrics;
 pub use model::{ModelFailure, ScriptedModel, Step};
 pub use processes::{ProcessId, Processes, Spawned, Spawner};
 pub use quarantine::MemoryQuarantine;

@@ -153,6 +153,7 @@ pub fn store_data() -> StoreData {
     StoreData {
         found: vec![product("one-1"), product("two-1")],
         catalog: Vec::new(),
+        trending: vec![product("haikyu-1")],
         recommendations: vec![recommendation("three-1")],
         orders: vec![order("MC-1", "aiko")],
         promotions: vec![promotion("autumn")],

@@ -18,6 +18,10 @@ pub enum Service {
     Product,
     /// [`StoreServices::recommendations`].
     Recommendations,
+    /// [`StoreServices::trending`].
+    Trending,
+    /// [`StoreServices::order`].
+    Order,
     /// [`StoreServices::orders`].
     Orders,
     /// [`StoreServices::promotions`].
@@ -30,10 +34,12 @@ pub enum Service {
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Search,
         Self::Product,
         Self::Recommendations,
+        Self::Trending,
+        Self::Order,
         Self::Orders,
         Self::Promotions,
         Self::Reviews,
@@ -50,6 +56,8 @@ pub struct StoreData {
     pub catalog: Vec<Product>,
     /// For everybody.
     pub recommendations: Vec<Recommendation>,
+    /// Best sellers.
+    pub trending: Vec<Product>,
     /// Of all shoppers.
     pub orders: Vec<Order>,
     /// Running now.
@@ -140,6 +148,17 @@ impl StoreServices for ScriptedStore {
 
     async fn recommendations(&self, _shopper: Option<&str>, limit: usize) -> Result<Vec<Recommendation>, Unavailable> {
         self.call(Service::Recommendations, "recommendations", |data| first(&data.recommendations, limit)).await
+    }
+
+    async fn trending(&self, limit: usize) -> Result<Vec<Product>, Unavailable> {
+        self.call(Service::Trending, "trending", |data| first(&data.trending, limit)).await
+    }
+
+    async fn order(&self, shopper: &str, order_id: &str) -> Result<Option<Order>, Unavailable> {
+        self.call(Service::Order, "order", |data| {
+            data.orders.iter().find(|order| order.shopper_id == shopper && order.order_id == order_id).cloned()
+        })
+        .await
     }
 
     async fn orders(&self, shopper: &str) -> Result<Vec<Order>, Unavailable> {

@@ -9,8 +9,8 @@ pub use client::{
     SessionStart, StreamResume, parse,
 };
 pub use server::{
-    ActiveTurn, CancelledBy, Degraded, Dependency, Empty, ErrorCode, ErrorData, FeedbackAccepted, FollowUp,
-    HistoryPage, HistoryTurn, Latency, MessageAccepted, OrderCard, OrderCardItem, ProductCard, ServerEvent,
+    ActiveTurn, BrownOutStep, CancelledBy, Degraded, Dependency, Empty, ErrorCode, ErrorData, FeedbackAccepted,
+    FollowUp, HistoryPage, HistoryTurn, Latency, MessageAccepted, OrderCard, OrderCardItem, ProductCard, ServerEvent,
     ServerFrame, SessionLimits, SessionReady, Source, StopReason, TextDelta, TurnCancelled, TurnCompleted, TurnFailed,
     TurnPath, TurnQueued, TurnStarted, TurnState, Usage,
 };

@@ -126,6 +126,17 @@ pub enum TurnPath {
     Llm,
 }
 
+impl TurnPath {
+    /// As it is on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Template => "template",
+            Self::Services => "services",
+            Self::Llm => "llm",
+        }
+    }
+}
+
 /// An owner began to answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -249,12 +260,43 @@ pub enum Dependency {
     Knowledge,
 }
 
-/// The answer does without something.
+/// How an answer is made smaller while the model is under pressure, from the mildest to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum BrownOutStep {
+    /// Fewer tokens.
+    ShorterAnswer,
+    /// Another model, that costs less.
+    CheaperModel,
+    /// Fixed words around what the store says.
+    Template,
+    /// Later, from the follow-up queue.
+    Queued,
+}
+
+impl BrownOutStep {
+    /// As it is on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ShorterAnswer => "shorter_answer",
+            Self::CheaperModel => "cheaper_model",
+            Self::Template => "template",
+            Self::Queued => "queued",
+        }
+    }
+}
+
+/// The answer does without something, or is smaller than usual: one of `dependency` and `step`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Degraded {
     /// Without what.
-    pub dependency: Dependency,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependency: Option<Dependency>,
+    /// How it is smaller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<BrownOutStep>,
     /// For the shopper.
     pub message: String,
 }

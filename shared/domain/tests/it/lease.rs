@@ -420,6 +420,9 @@ impl Ports for Resettable {
     type FollowUps = <InMemory as Ports>::FollowUps;
     type Model = <InMemory as Ports>::Model;
     type Store = <InMemory as Ports>::Store;
+    type Budgets = <InMemory as Ports>::Budgets;
+    type Escalations = <InMemory as Ports>::Escalations;
+    type Metrics = <InMemory as Ports>::Metrics;
 
     fn connections(&self) -> &Self::Connections {
         self.ports.connections()
@@ -439,6 +442,18 @@ impl Ports for Resettable {
 
     fn store(&self) -> &Self::Store {
         self.ports.store()
+    }
+
+    fn budgets(&self) -> &Self::Budgets {
+        self.ports.budgets()
+    }
+
+    fn escalations(&self) -> &Self::Escalations {
+        self.ports.escalations()
+    }
+
+    fn metrics(&self) -> &Self::Metrics {
+        self.ports.metrics()
     }
 }
 

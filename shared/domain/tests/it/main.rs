@@ -11,6 +11,7 @@
 
 mod admission;
 mod answer;
+mod breaker;
 mod bucket;
 mod cancel;
 mod client;
