@@ -13,6 +13,7 @@
 //! | bucket | `principal#ID` | `bucket#messages`, `bucket#replays` | admission, resume |
 //! | bucket | `address#DIGEST` | `bucket#connections` | connect |
 //! | token budget | `budget#MODEL#SHARD` | minute | whoever asks the model |
+//! | hints | `hints#COPY` | `hints` | whoever has a breaker opened; who handles the catalog's events |
 //! | follow-up | `principal#ID` | `follow_up#ID` | follow-up worker; whoever delivers it |
 //! | quarantined message | `quarantine#QUEUE` | message id | redriver |
 //! | its further parts | `quarantine#QUEUE#MESSAGE` | `part#NUMBER` from 2 | redriver |
@@ -44,6 +45,7 @@ pub(crate) const SUMMARY: &str = "~summary";
 pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const CONNECTIONS: &str = "connections";
 pub(crate) const REDRIVE_STATE: &str = "state";
+pub(crate) const HINTS: &str = "hints";
 /// Before a follow-up's id.
 pub(crate) const FOLLOW_UP: &str = "follow_up#";
 
@@ -76,6 +78,11 @@ pub(crate) fn budget_pk(model: ModelChoice, shard: u32) -> AttributeValue {
 /// Of a minute, counted from the Unix epoch.
 pub(crate) fn budget_sk(minute: u64) -> AttributeValue {
     text(minute.to_string())
+}
+
+/// Of one copy of the hints.
+pub(crate) fn hints_pk(copy: u32) -> AttributeValue {
+    text(format!("hints#{copy}"))
 }
 
 /// Sort keys of exchanges sort as their numbers do.

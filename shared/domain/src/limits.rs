@@ -306,3 +306,22 @@ pub const BUDGET_SHARD_TRIES_MAX: usize = 4;
 /// What was refused is not asked for again for this long, ms: longer than an answer takes, after which some of what it had set
 /// aside may be back.
 pub const BUDGET_REFUSAL_MS: u64 = 10_000;
+
+/// Copies of what environments tell one another. One of them is read at random: 180,000 environments that each read half a unit
+/// every [`HINTS_REFRESH_MS`] are 1,125 units a second for each copy; DynamoDB gives one partition key 3,000.
+pub const HINT_COPIES: u32 = 8;
+
+/// Environments that are told of as having a breaker open, of one upstream: more than [`BREAKER_REPORTS_MIN`] without the one
+/// that reads.
+pub const HINT_REPORTS_MAX: usize = 5;
+
+/// Tags that are told of as out of date. When there are more, everything is. With [`HINT_REPORTS_MAX`] and
+/// [`HINT_TAG_BYTES_MAX`] the item stays below 4 KB, which are half a unit to read.
+pub const HINT_TAGS_MAX: usize = 48;
+
+/// A tag that is told of, bytes; a longer one counts as its beginning. Enough for `reviews:` and a UUID.
+pub const HINT_TAG_BYTES_MAX: usize = 44;
+
+/// For how long environments are told that a tag is out of date, ms: the longest that anything is used from a cache while its
+/// source answers.
+pub const HINT_TAG_MS: u64 = REVIEWS_CACHE_MS;

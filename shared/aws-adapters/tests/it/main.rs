@@ -10,6 +10,7 @@ mod engine;
 mod events;
 mod fake;
 mod follow_ups;
+mod hints;
 mod identity;
 mod model;
 mod quarantine;
