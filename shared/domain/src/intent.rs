@@ -43,16 +43,30 @@ const WORDS: [(Intent, &[&str]); 7] = [
     (Intent::Faq, &["送料", "ラッピング", "ポイント", "会員", "shipping", "gift wrap", "points", "account"]),
 ];
 
-/// What a message is most likely about, by its words. A message about a product on the page that says nothing more
-/// telling is a question about it; any other is a search.
-pub fn guess(text: &str, about_product: bool) -> Intent {
+/// What a message tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Understanding {
+    /// What it is about; none when nobody can say.
+    pub intent: Option<Intent>,
+    /// What it names.
+    pub entities: Entities,
+}
+
+/// What a message names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entities {
+    /// Orders.
+    pub order_ids: Vec<String>,
+}
+
+/// What a message is about.
+pub fn understand(text: &str, about_product: bool) -> Understanding {
     let text = text.to_lowercase();
     let told = WORDS.iter().find(|(_, words)| words.iter().any(|word| text.contains(word)));
-    match told {
-        Some((intent, _)) => *intent,
-        None if about_product => Intent::ProductQuestion,
-        None => Intent::ProductDiscovery,
-    }
+    let intent = told.map(|(intent, _)| *intent).or(about_product.then_some(Intent::ProductQuestion));
+    let ids =
+        text.split(|char: char| !char.is_ascii_alphanumeric() && char != '-').filter(|word| word.starts_with("mc-"));
+    Understanding { intent, entities: Entities { order_ids: ids.map(str::to_uppercase).collect() } }
 }
 
 impl Intent {
@@ -70,10 +84,5 @@ impl Intent {
             Self::Escalation => "escalation",
             Self::Chitchat => "chitchat",
         }
-    }
-
-    /// Whether the shopper's own orders belong into the answer.
-    pub fn needs_orders(self) -> bool {
-        matches!(self, Self::OrderTracking | Self::ReturnRequest)
     }
 }

@@ -57,6 +57,9 @@ pub const GUEST_MESSAGES_PER_MINUTE: u32 = 10;
 /// soonest it may, stays within.
 pub const REPLAYS_PER_MINUTE: u32 = 40;
 
+/// Orders a minute that one shopper may ask for by their ids: nobody has so many of their own, and guessing takes for ever.
+pub const ORDER_LOOKUPS_PER_MINUTE: u32 = 10;
+
 /// New connections a minute from one network address: carriers and offices put many shoppers behind one.
 pub const ADDRESS_CONNECTIONS_PER_MINUTE: u32 = 300;
 
@@ -214,6 +217,13 @@ pub const MODEL_SILENCE_MS: u64 = 10_000;
 
 /// Tokens the model may answer with. Always sent: Bedrock reserves the model's maximum otherwise.
 pub const ANSWER_TOKENS_MAX: u32 = 1_024;
+
+/// Tokens of an answer that is to be short, because the models are under pressure.
+pub const SHORT_ANSWER_TOKENS_MAX: u32 = 256;
+
+/// Tokens that the store's data is expected to take in a prompt, when they are set aside before it is known; more than most
+/// questions need.
+pub const GROUNDING_TOKENS_EXPECTED: u64 = 3_000;
 
 /// Product cards of a turn.
 pub const PRODUCT_CARDS_MAX: usize = 3;

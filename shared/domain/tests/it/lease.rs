@@ -7,6 +7,7 @@ use domain::admission::{Admission, admit};
 use domain::answer::{Answered, Workplace, answer};
 use domain::lease::Moment;
 use domain::limits::{LEASE_MARGIN_MS, LEASE_MS, TAKEOVER_MARGIN_MS, TICK_MS};
+use domain::pages::StorePages;
 use domain::ports::{Clock, Ports, TurnPorts, Unavailable};
 use domain::protocol::{TurnState, Usage};
 use domain::turn::{Hold, Outcome, Past, Phase, StoredTurn, TurnRequest};
@@ -450,6 +451,10 @@ impl Ports for Resettable {
 
     fn escalations(&self) -> &Self::Escalations {
         self.ports.escalations()
+    }
+
+    fn pages(&self) -> &StorePages {
+        self.ports.pages()
     }
 
     fn metrics(&self) -> &Self::Metrics {
