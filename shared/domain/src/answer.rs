@@ -674,7 +674,8 @@ async fn prepare<P: Ports>(ports: &P, request: &TurnRequest, past: &Past, route:
             _goes_on_here => false,
         }
     };
-    join!(gather(ports, &request.principal, &request.text, route, request.product_id.as_ref()), escalating)
+    let TurnRequest { principal, conversation_id, text, product_id, .. } = request;
+    join!(gather(ports, principal, conversation_id, text, route, product_id.as_ref()), escalating)
 }
 
 /// An answer in fixed words, as a model would give it.

@@ -10,7 +10,7 @@ use futures_util::future::{Either, OptionFuture, join_all, select};
 use futures_util::join;
 
 use crate::bucket::{self, PerMinute};
-use crate::ids::{Principal, ProductId};
+use crate::ids::{ConversationId, Principal, ProductId};
 use crate::intent::Intent;
 use crate::limits::{
     CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, GROUNDING_ARTICLES_MAX,
@@ -61,53 +61,53 @@ pub struct Gathered {
 pub async fn gather<P: Ports>(
     ports: &P,
     principal: &Principal,
+    conversation: &ConversationId,
     question: &str,
     route: &Route,
     product_id: Option<&ProductId>,
 ) -> Gathered {
     let store = ports.store();
     let clock = ports.clock();
-    let deadline = clock.now_ms() + GATHER_DEADLINE_MS;
+    let deadline = Deadline { clock, at: clock.now_ms() + GATHER_DEADLINE_MS };
     let looks_around = route.needs_recommendations();
     let needs_products = route.needs_products();
     let page = product_id.filter(|_| needs_products);
     let shopper = principal.shopper().filter(|_| route.needs_orders());
 
     let (mut promotions, mut reviews) = (None, None);
-    let needed =
-        async {
-            join!(
-                OptionFuture::from(page.map(|id| in_time(clock, deadline, store.product(id)))),
-                OptionFuture::from(needs_products.then(|| in_time(
-                    clock,
-                    deadline,
-                    store.search(question, GROUNDING_PRODUCTS_MAX)
-                ))),
-                OptionFuture::from(looks_around.then(|| {
-                    in_time(clock, deadline, store.recommendations(principal.shopper(), PRODUCT_CARDS_MAX))
-                })),
-                OptionFuture::from(looks_around.then(|| in_time(clock, deadline, store.trending(PRODUCT_CARDS_MAX)))),
-                OptionFuture::from(shopper.map(|shopper| {
-                    in_time(clock, deadline, orders(ports, principal, shopper, &route.entities.order_ids))
-                })),
-                OptionFuture::from(route.needs_articles().then(|| in_time(
-                    clock,
-                    deadline,
-                    store.articles(question, GROUNDING_ARTICLES_MAX)
-                ))),
-                OptionFuture::from(route.needs_promotions().then(|| in_time(clock, deadline, store.promotions()))),
-            )
-        };
+    let needed = async {
+        join!(
+            OptionFuture::from(page.map(|id| deadline.keep(store.product(id)))),
+            OptionFuture::from(needs_products.then(|| deadline.keep(store.search(question, GROUNDING_PRODUCTS_MAX)))),
+            OptionFuture::from(looks_around.then(|| {
+                // A conversation is what a shopper would call a session: it outlives a connection that drops.
+                let session = conversation.as_str();
+                deadline.keep(store.recommendations(principal.shopper(), session, PRODUCT_CARDS_MAX))
+            })),
+            // At the same time: when there are no recommendations it is too late to ask.
+            OptionFuture::from(looks_around.then(|| deadline.keep(store.trending(PRODUCT_CARDS_MAX)))),
+            OptionFuture::from(shopper.map(|shopper| deadline.keep(orders(
+                ports,
+                principal,
+                shopper,
+                &route.entities.order_ids
+            )))),
+            OptionFuture::from(
+                route.needs_articles().then(|| deadline.keep(store.articles(question, GROUNDING_ARTICLES_MAX)))
+            ),
+            OptionFuture::from(route.needs_promotions().then(|| deadline.keep(store.promotions()))),
+        )
+    };
     let nice_to_have = async {
         join!(
             async {
                 if needs_products {
-                    promotions = in_time(clock, deadline, store.promotions()).await;
+                    promotions = deadline.keep(store.promotions()).await;
                 }
             },
             async {
                 if let Some(id) = page {
-                    reviews = in_time(clock, deadline, store.reviews(id, GROUNDING_REVIEWS_MAX)).await;
+                    reviews = deadline.keep(store.reviews(id, GROUNDING_REVIEWS_MAX)).await;
                 }
             },
         );
@@ -164,6 +164,10 @@ pub async fn gather<P: Ports>(
             (Vec::new(), trending.flatten().unwrap_or_default())
         }
     };
+    let recommended = recommendations.iter().map(|item| &item.product);
+    if products.iter().chain(recommended).chain(&trending).any(|product| product.offer.is_none()) {
+        missing(Dependency::Catalog);
+    }
     Gathered {
         products,
         recommendations,
@@ -171,7 +175,9 @@ pub async fn gather<P: Ports>(
         promotions_missing: matches!(wanted_promotions, Some(None)),
         promotions: wanted_promotions.flatten().or(promotions).unwrap_or_default(),
         reminders: match route.wants_reminder {
-            true => orders.known.iter().filter(|order| reminder::due_at(order, deadline).is_some()).cloned().collect(),
+            true => {
+                orders.known.iter().filter(|order| reminder::due_at(order, deadline.at).is_some()).cloned().collect()
+            }
             false => Vec::new(),
         },
         orders: orders.known,
@@ -221,21 +227,26 @@ async fn orders<P: Ports>(
     Ok(orders)
 }
 
-/// What the service answered; none if it failed or was late, which is logged here.
-async fn in_time<T>(
-    clock: &impl Clock,
-    deadline: u64,
-    call: impl Future<Output = Result<T, Unavailable>>,
-) -> Option<T> {
-    match select(pin!(call), pin!(clock.sleep_until(deadline))).await {
-        Either::Left((Ok(answer), _)) => Some(answer),
-        Either::Left((Err(error), _)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "store service failed");
-            None
-        }
-        Either::Right(((), _)) => {
-            tracing::warn!(deadline_ms = GATHER_DEADLINE_MS, "store service was late");
-            None
+/// When a turn goes on without what the store has not said yet.
+struct Deadline<'c, C> {
+    clock: &'c C,
+    /// Unix milliseconds.
+    at: u64,
+}
+
+impl<C: Clock> Deadline<'_, C> {
+    /// What the service answered; none if it failed or was late, which is logged here.
+    async fn keep<T>(&self, call: impl Future<Output = Result<T, Unavailable>>) -> Option<T> {
+        match select(pin!(call), pin!(self.clock.sleep_until(self.at))).await {
+            Either::Left((Ok(answer), _)) => Some(answer),
+            Either::Left((Err(error), _)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "store service failed");
+                None
+            }
+            Either::Right(((), _)) => {
+                tracing::warn!(deadline_ms = GATHER_DEADLINE_MS, "store service was late");
+                None
+            }
         }
     }
 }
@@ -270,8 +281,8 @@ impl Gathered {
         if products.is_empty() {
             products = trending.collect();
         }
-        let card = |(product, reason)| ServerEvent::ProductCard(product_card(product, reason, locale));
-        let products = products.into_iter().take(PRODUCT_CARDS_MAX).map(card);
+        let cards = products.into_iter().filter_map(|(product, reason)| product_card(product, reason, locale));
+        let products = cards.take(PRODUCT_CARDS_MAX).map(ServerEvent::ProductCard);
         let sources = self.articles.iter().take(GROUNDING_ARTICLES_MAX).map(|article| {
             ServerEvent::Source(Source {
                 id: article.article_id.clone(),
@@ -298,19 +309,21 @@ fn shown(text: &Bilingual, locale: Locale) -> String {
     cut(text.in_locale(locale), CARD_TEXT_CHARS_MAX).to_owned()
 }
 
-fn product_card(product: &Product, reason: Option<&Bilingual>, locale: Locale) -> ProductCard {
-    ProductCard {
+/// The card of a product; none without its price.
+fn product_card(product: &Product, reason: Option<&Bilingual>, locale: Locale) -> Option<ProductCard> {
+    let offer = product.offer.as_ref()?;
+    Some(ProductCard {
         product_id: product.product_id.clone(),
         title: shown(&product.title, locale),
         volume: product.volume,
         authors: product.authors.iter().map(|author| shown(author, locale)).collect(),
-        price: product.price.clone(),
-        in_stock: product.stock > 0,
+        price: offer.price.clone(),
+        in_stock: offer.stock > 0,
         url: product.url.clone(),
         image_url: product.image_url.clone(),
         reason: reason.map(|reason| shown(reason, locale)),
-        as_of: product.as_of,
-    }
+        as_of: offer.as_of,
+    })
 }
 
 /// The card of an order.
