@@ -155,9 +155,9 @@ impl Bedrock {
                 None => Ok(guarded(generation::scripted(reply))),
             };
         }
-        let faults = locked(&self.faults).clone();
+        let faults = locked(&self.faults).clone().of_model(model_id);
         faults.admit(call)?;
-        if request.guardrail_config.is_some() && !self.filter.matches(&question).is_empty() {
+        if request.guardrail_config.is_some() && !self.filter.matches(&request.guarded_text()).is_empty() {
             return Ok(generation::blocked());
         }
         let pieces = match &self.upstream {

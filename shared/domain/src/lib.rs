@@ -13,6 +13,7 @@ pub mod coalesce;
 pub mod escalation;
 pub mod follow_up;
 pub mod gather;
+pub mod guarded_model;
 pub mod ids;
 pub mod intent;
 pub mod lease;

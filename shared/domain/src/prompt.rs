@@ -44,6 +44,9 @@ pub struct Prompt {
     pub system: String,
     /// The conversation, oldest first; the question is the last.
     pub messages: Vec<PromptMessage>,
+    /// Where in the last message the shopper's own words begin, bytes: what a guardrail looks at. What was said before was
+    /// looked at then, and a question that was blocked must not block the next.
+    pub question_at: usize,
     /// The beginning of the answer, for the model to continue.
     pub prefill: Option<String>,
     /// Who is asked.
@@ -93,12 +96,10 @@ pub fn assemble(
             ]
         })
         .collect();
-    let text = format!(
-        "<store_data>\n{}\n</store_data>\n<question locale=\"{}\">\n{}\n</question>",
-        escape_json(&grounding(locale, gathered)),
-        locale.as_str(),
-        escape_markup(question),
-    );
+    let mut text = format!("<store_data>\n{}\n</store_data>\n", escape_json(&grounding(locale, gathered)));
+    let question_at = text.len();
+    let question = escape_markup(question);
+    text.push_str(&format!("<question locale=\"{}\">\n{question}\n</question>", locale.as_str()));
     messages.push(PromptMessage { role: Role::User, text });
     let short = if rung.answer_tokens_max < ANSWER_TOKENS_MAX { SHORT } else { "" };
     let system = match &past.summary {
@@ -108,7 +109,7 @@ pub fn assemble(
             format!("{RULES}{short}\n<conversation_summary>\n{summary}\n</conversation_summary>")
         }
     };
-    Prompt { system, messages, prefill, model: rung.model, answer_tokens_max: rung.answer_tokens_max }
+    Prompt { system, messages, question_at, prefill, model: rung.model, answer_tokens_max: rung.answer_tokens_max }
 }
 
 const SUMMARY_RULES: &str = "\
@@ -135,6 +136,7 @@ pub fn summing_up(so_far: Option<&Summary>, exchanges: &[Exchange]) -> Prompt {
     Prompt {
         system: SUMMARY_RULES.to_owned(),
         messages: vec![PromptMessage { role: Role::User, text }],
+        question_at: 0,
         prefill: None,
         model: ModelChoice::Cheaper,
         answer_tokens_max: SUMMARY_TOKENS_MAX,
