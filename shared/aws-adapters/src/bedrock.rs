@@ -6,8 +6,8 @@ use aws_sdk_bedrockruntime::operation::converse_stream::ConverseStreamError;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 use aws_sdk_bedrockruntime::types::{
     ContentBlock, ConversationRole, ConverseStreamOutput, GuardrailConverseContentBlock, GuardrailConverseTextBlock,
-    GuardrailStreamConfiguration, GuardrailStreamProcessingMode,
-    InferenceConfiguration, Message, StopReason as BedrockStop, SystemContentBlock,
+    GuardrailStreamConfiguration, GuardrailStreamProcessingMode, InferenceConfiguration, Message,
+    StopReason as BedrockStop, SystemContentBlock,
 };
 use domain::ports::{LanguageModel, ModelChoice, ModelError, ModelEvent};
 use domain::prompt::{Prompt, PromptMessage, Role};
@@ -122,7 +122,8 @@ impl Heard {
         self.held.push_str(text);
         let said = self.held.replace(BLOCKED, "");
         // The longest end of the text that could be the beginning of the guardrail's words.
-        let could_be = (1..BLOCKED.len()).rev().filter_map(|length| BLOCKED.get(..length)).find(|start| said.ends_with(start));
+        let could_be =
+            (1..BLOCKED.len()).rev().filter_map(|length| BLOCKED.get(..length)).find(|start| said.ends_with(start));
         let held = could_be.unwrap_or_default();
         let said = said.strip_suffix(held).map(str::to_owned).unwrap_or_default();
         self.held = held.to_owned();

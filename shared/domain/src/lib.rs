@@ -16,6 +16,7 @@ pub mod gather;
 pub mod guarded_model;
 pub mod ids;
 pub mod intent;
+pub mod invalidation;
 pub mod lease;
 pub mod limits;
 pub mod metrics;

@@ -146,6 +146,15 @@ pub const CACHE_STALE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Answers that an environment keeps in its memory.
 pub const CACHE_ENTRIES_MAX: u64 = 2_000;
 
+/// Products that one event of the store may name.
+pub const PRODUCTS_PER_EVENT_MAX: usize = 100;
+
+/// Products whose reviews are read again on a schedule: those in demand.
+pub const REVIEW_REFRESHES_MAX: usize = 40;
+
+/// Of those, read at the same time.
+pub const REVIEW_REFRESHES_AT_ONCE_MAX: usize = 5;
+
 /// What a person who takes a conversation on is told of it, Unicode scalar values.
 pub const ESCALATION_SUMMARY_CHARS_MAX: usize = 2_000;
 

@@ -575,6 +575,13 @@ pub trait SharedHints: Send + Sync {
     fn invalidated_at(&self, tag: &str) -> u64;
 }
 
+/// The caches of all environments.
+pub trait CacheInvalidations: Send + Sync {
+    /// Declares what is cached under these tags out of date as of now, Unix milliseconds. An environment heeds it within
+    /// [`HINTS_REFRESH_MS`](crate::limits::HINTS_REFRESH_MS).
+    fn invalidate(&self, tags: &[String], now: u64) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
 /// The store's services. Each call fails on its own, within [`SERVICE_CALL_MS`](crate::limits::SERVICE_CALL_MS).
 pub trait StoreServices: Send + Sync {
     /// Products that match a question, best first.
