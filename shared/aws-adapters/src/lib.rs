@@ -6,6 +6,7 @@
 mod adapters;
 mod bedrock;
 mod buckets;
+mod budgets;
 pub mod clients;
 mod clock;
 pub mod configuration;
@@ -28,6 +29,7 @@ mod turns;
 pub use adapters::{Adapters, TurnAdapters, WatchdogAdapters, WorkerAdapters, redriver};
 pub use bedrock::BedrockModel;
 pub use buckets::DynamoDbBuckets;
+pub use budgets::{BudgetLimits, DynamoDbBudgets};
 pub use clock::{RandomNonces, SystemClock};
 pub use connections::DynamoDbConnections;
 pub use dead_letters::SqsDeadLetters;

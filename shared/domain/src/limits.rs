@@ -302,3 +302,26 @@ pub const REMINDER_AGE_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What is quarantined is kept this long, ms: twice as long as a dead letter.
 pub const QUARANTINE_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// Writes that one part of a token budget takes, a second: half of what DynamoDB gives one partition key, so that an uneven
+/// second is not throttled.
+pub const BUDGET_SHARD_WRITES_PER_SECOND: u64 = 500;
+
+/// Tokens that a small call of the model sets aside: a short prompt and [`ANSWER_TOKENS_MAX`]. The smaller it is, the more parts
+/// a budget has.
+pub const BUDGET_CALL_TOKENS: u64 = 2_000;
+
+/// Tokens of one part of a minute's budget: as many small calls as its writes allow, each being one to set aside and one to
+/// settle. No part of a budget is smaller than half of that, which is 7,500 small calls.
+pub const BUDGET_SHARD_TOKENS: u64 = BUDGET_SHARD_WRITES_PER_SECOND / 2 * 60 * BUDGET_CALL_TOKENS;
+
+/// Parts of one budget. 30,000 small calls a second are 120.
+pub const BUDGET_SHARDS_MAX: u32 = 1_000;
+
+/// Parts of a budget that one call of the model asks for tokens, one after the other. They fill up alike, since each is drawn at
+/// random: if four of them have no room, the others have none worth looking for.
+pub const BUDGET_SHARD_TRIES_MAX: usize = 4;
+
+/// What was refused is not asked for again for this long, ms: longer than an answer takes, after which some of what it had set
+/// aside may be back.
+pub const BUDGET_REFUSAL_MS: u64 = 10_000;

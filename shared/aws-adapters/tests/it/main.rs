@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod buckets;
+mod budgets;
 mod connections;
 mod dead_letters;
 mod engine;
