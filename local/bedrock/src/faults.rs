@@ -127,13 +127,18 @@ impl Faults {
         }
     }
 
-    /// The same for the same seed, call and fault; over many calls, true as often as `rate` says.
     fn happens(&self, call: u64, fault: u64, rate: f64) -> bool {
-        let mixed = mix(mix(mix(self.seed) ^ call) ^ fault);
-        // A float holds 53 bits exactly.
-        let share = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
-        share < rate
+        happens(self.seed, call, fault, rate)
     }
+}
+
+/// Whether a fault that strikes that `rate` of calls strikes call number `call`. The same for the same seed, call and number
+/// of the fault; over many calls, true as often as `rate` says.
+pub fn happens(seed: u64, call: u64, fault: u64, rate: f64) -> bool {
+    let mixed = mix(mix(mix(seed) ^ call) ^ fault);
+    // A float holds 53 bits exactly.
+    let share = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
+    share < rate
 }
 
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
