@@ -157,7 +157,7 @@ impl<'p, P: Ports> Owner<'p, P> {
         let prefill = Some(said.trim_end()).filter(|text| !text.is_empty() && ports.model().accepts_prefill());
         Self {
             ports,
-            intent: intent::guess(&request.text, request.product_id.is_some()),
+            intent: intent::of_message(&request.text, request.product_id.is_some()),
             log: TurnLog::after(journal, *epoch),
             outbox,
             posted: 0,

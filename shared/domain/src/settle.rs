@@ -64,7 +64,7 @@ async fn end<P: TurnPorts>(
     let mut log = TurnLog::after(&turn.journal, turn.epoch() + 1);
     let started = TurnStarted {
         client_message_id: turn.request.client_message_id,
-        intent: intent::guess(&turn.request.text, turn.request.product_id.is_some()),
+        intent: intent::of_message(&turn.request.text, turn.request.product_id.is_some()),
         path: TurnPath::Llm,
         after_epoch: turn.journal.last_epoch(),
         restarted: false,

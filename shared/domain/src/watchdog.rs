@@ -93,7 +93,7 @@ async fn publish<P: TurnPorts>(ports: &P, events: &impl TurnEvents, turn: &Store
         turn_id: request.turn_id.clone(),
         conversation_id: request.conversation_id.clone(),
         number: request.number,
-        intent: intent::guess(&request.text, request.product_id.is_some()),
+        intent: intent::of_message(&request.text, request.product_id.is_some()),
         state: outcome.state,
         usage: outcome.usage,
         ended_at: turn.journal.frames.last().map_or(request.asked_at, |frame| frame.ts),

@@ -2,7 +2,7 @@
 
 use domain::gather::{Gathered, gather};
 use domain::ids::{Principal, ProductId};
-use domain::intent::{Intent, guess};
+use domain::intent::{Intent, of_message};
 use domain::limits::{
     CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX,
     SERVER_FRAME_BYTES_MAX,
@@ -233,6 +233,6 @@ fn words_tell_what_a_shopper_wants() {
         ("どんな話？", true, Intent::ProductQuestion),
         ("海賊の漫画", false, Intent::ProductDiscovery),
     ] {
-        assert_eq!(guess(text, about_product), intent, "{text}");
+        assert_eq!(of_message(text, about_product), intent, "{text}");
     }
 }
