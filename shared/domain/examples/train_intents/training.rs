@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use domain::intent::features::{Feature, Reading};
 use domain::intent::model::{self, CLASSES, INTENTS, Scores};
-use domain::intent::normal;
 use domain::intent::phrases::{self, Kind, Phrases};
 
 /// A katakana title shorter than this is not recognised in hiragana.
@@ -170,6 +169,7 @@ struct Lesson {
 
 /// Weights learned from utterances, as [`model::Model`] describes them.
 pub fn weights(phrases: Phrases<'_>, utterances: &[Utterance]) -> Result<Vec<u8>> {
+    let as_written = utterances.len();
     let utterances = varied(utterances)?;
     let read: Vec<(usize, BTreeSet<Feature>)> = utterances
         .iter()
@@ -182,7 +182,7 @@ pub fn weights(phrases: Phrases<'_>, utterances: &[Utterance]) -> Result<Vec<u8>
         })
         .collect();
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-    for feature in read.iter().flat_map(|(_, features)| features) {
+    for feature in read.iter().take(as_written).flat_map(|(_, features)| features) {
         *counts.entry(feature.hash).or_default() += 1;
     }
     counts.retain(|_, count| *count >= UTTERANCES_MIN);
@@ -266,9 +266,9 @@ fn varied(utterances: &[Utterance]) -> Result<Vec<(usize, String)>> {
         let rows = around.iter().filter(|row| row.first().is_some_and(|cell| cell == locale) && row.get(1).is_some_and(|cell| cell == place));
         rows.filter_map(|row| row.get(2)).map(String::as_str).collect()
     };
-    let mut varied = Vec::new();
+    let mut varied: Vec<(usize, String)> =
+        utterances.iter().map(|utterance| (utterance.class, utterance.text.clone())).collect();
     for Utterance { locale, class, text, .. } in utterances {
-        varied.push((*class, text.clone()));
         let unsure = *class == CLASSES - 1;
         let chitchat = *class == CLASSES - 2;
         if locale == "en" {
