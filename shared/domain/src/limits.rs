@@ -12,6 +12,18 @@ pub const ENVELOPE_BYTES_MAX: usize = 512;
 /// A message's text, Unicode scalar values (policy "payload").
 pub const TEXT_CHARS_MAX: usize = 4_000;
 
+/// Order numbers that are read in a message: as many as orders are shown.
+pub const ORDERS_NAMED_MAX: usize = 3;
+
+/// A title in quotes, Unicode scalar values: longer than any title, shorter than what is quoted from elsewhere.
+pub const TITLE_CHARS_MAX: usize = 60;
+
+/// A volume's number; the longest series has some two hundred.
+pub const VOLUME_MAX: u32 = 999;
+
+/// A price that is asked for, yen; greater ones count as this.
+pub const PRICE_YEN_MAX: u32 = 10_000_000;
+
 /// A comment in feedback, Unicode scalar values.
 pub const COMMENT_CHARS_MAX: usize = 1_000;
 

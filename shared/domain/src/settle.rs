@@ -8,7 +8,7 @@ use crate::ports::{
     Unavailable,
 };
 use crate::protocol::{
-    CancelledBy, ErrorCode, Locale, ServerEvent, TurnCancelled, TurnFailed, TurnPath, TurnStarted, TurnState, Usage,
+    CancelledBy, ErrorCode, Locale, ServerEvent, TurnCancelled, TurnFailed, TurnStarted, TurnState, Usage,
     error_text,
 };
 use crate::route::Route;
@@ -62,10 +62,11 @@ async fn end<P: TurnPorts>(
 ) -> Result<StoredTurn, Unavailable> {
     let moment = Moment::now(ports.clock());
     let mut log = TurnLog::after(&turn.journal, turn.epoch() + 1);
+    let route = Route::of(&turn.request.text, turn.request.product_id.is_some());
     let started = TurnStarted {
         client_message_id: turn.request.client_message_id,
-        intent: Route::of(&turn.request.text, turn.request.product_id.is_some()).intent,
-        path: TurnPath::Llm,
+        intent: route.intent,
+        path: route.path,
         after_epoch: turn.journal.last_epoch(),
         restarted: false,
         continues: !turn.journal.frames.is_empty(),
