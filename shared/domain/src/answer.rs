@@ -182,8 +182,15 @@ impl<'p, P: Ports> Owner<'p, P> {
                 Workplace::Message => MESSAGE_TURN_MS,
                 Workplace::FollowUpWorker => WORKER_TURN_MS,
             };
-        let gathering =
-            gather(ports, &request.principal, &request.text, self.intent, request.product_id.as_ref()).fuse();
+        let gathering = gather(
+            ports,
+            &request.principal,
+            &request.conversation_id,
+            &request.text,
+            self.intent,
+            request.product_id.as_ref(),
+        )
+        .fuse();
         let mut gathering = pin!(gathering);
         let mut model: Answers<'p> = Box::pin(stream::pending());
         let mut writing: Writing<'p> = Fuse::terminated();

@@ -3,7 +3,7 @@
 use futures_util::future::{Either, OptionFuture, select};
 use futures_util::join;
 
-use crate::ids::{Principal, ProductId};
+use crate::ids::{ConversationId, Principal, ProductId};
 use crate::intent::Intent;
 use crate::limits::{
     CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, GROUNDING_ARTICLES_MAX,
@@ -44,6 +44,7 @@ pub struct Gathered {
 pub async fn gather<P: Ports>(
     ports: &P,
     principal: &Principal,
+    conversation: &ConversationId,
     question: &str,
     intent: Intent,
     product_id: Option<&ProductId>,
@@ -57,10 +58,11 @@ pub async fn gather<P: Ports>(
     let (on_page, found, recommendations, orders, articles, promotions, reviews) = join!(
         OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.product(id)))),
         in_time(clock, deadline, store.search(question, GROUNDING_PRODUCTS_MAX)),
-        OptionFuture::from(
-            looks_around
-                .then(|| { in_time(clock, deadline, store.recommendations(principal.shopper(), PRODUCT_CARDS_MAX)) })
-        ),
+        OptionFuture::from(looks_around.then(|| {
+            // A conversation is what a shopper would call a session: it outlives a connection that drops.
+            let call = store.recommendations(principal.shopper(), conversation.as_str(), PRODUCT_CARDS_MAX);
+            in_time(clock, deadline, call)
+        })),
         OptionFuture::from(orders_of.map(|shopper| in_time(clock, deadline, store.orders(shopper)))),
         in_time(clock, deadline, store.articles(question, GROUNDING_ARTICLES_MAX)),
         in_time(clock, deadline, store.promotions()),
@@ -106,6 +108,9 @@ pub async fn gather<P: Ports>(
             Vec::new()
         })
     });
+    if found.iter().chain(recommendations.iter().map(|item| &item.product)).any(|product| product.offer.is_none()) {
+        missing(Dependency::Catalog);
+    }
     Gathered {
         products: found,
         recommendations,
@@ -157,9 +162,9 @@ impl Gathered {
             Vec::new()
         } else if self.products.is_empty() {
             let card = |item: &Recommendation| product_card(&item.product, Some(&item.reason), locale);
-            self.recommendations.iter().map(card).collect()
+            self.recommendations.iter().filter_map(card).collect()
         } else {
-            self.products.iter().map(|product| product_card(product, None, locale)).collect()
+            self.products.iter().filter_map(|product| product_card(product, None, locale)).collect()
         };
         let products = products.into_iter().take(PRODUCT_CARDS_MAX).map(ServerEvent::ProductCard);
         let sources = self.articles.iter().take(GROUNDING_ARTICLES_MAX).map(|article| {
@@ -188,19 +193,21 @@ fn shown(text: &Bilingual, locale: Locale) -> String {
     cut(text.in_locale(locale), CARD_TEXT_CHARS_MAX).to_owned()
 }
 
-fn product_card(product: &Product, reason: Option<&Bilingual>, locale: Locale) -> ProductCard {
-    ProductCard {
+/// The card of a product; none without its price.
+fn product_card(product: &Product, reason: Option<&Bilingual>, locale: Locale) -> Option<ProductCard> {
+    let offer = product.offer.as_ref()?;
+    Some(ProductCard {
         product_id: product.product_id.clone(),
         title: shown(&product.title, locale),
         volume: product.volume,
         authors: product.authors.iter().map(|author| shown(author, locale)).collect(),
-        price: product.price.clone(),
-        in_stock: product.stock > 0,
+        price: offer.price.clone(),
+        in_stock: offer.stock > 0,
         url: product.url.clone(),
         image_url: product.image_url.clone(),
         reason: reason.map(|reason| shown(reason, locale)),
-        as_of: product.as_of,
-    }
+        as_of: offer.as_of,
+    })
 }
 
 /// The card of an order.

@@ -580,10 +580,11 @@ pub trait StoreServices: Send + Sync {
     /// One product; none if there is no such.
     fn product(&self, id: &ProductId) -> impl Future<Output = Result<Option<Product>, Unavailable>> + Send;
 
-    /// Recommendations for a shopper, or for anybody; best first.
+    /// Recommendations for a shopper, or for anybody; best first. Another session of the same shopper is recommended afresh.
     fn recommendations(
         &self,
         shopper: Option<&str>,
+        session: &str,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Recommendation>, Unavailable>> + Send;
 

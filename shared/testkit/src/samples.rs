@@ -7,7 +7,7 @@ use domain::ids::{ClientMessageId, ConnectionId, Principal, ProductId, SessionId
 use domain::ports::ScheduledFollowUp;
 use domain::protocol::{FollowUp, MessageSend};
 use domain::store::{
-    Article, Bilingual, Format, Order, OrderLine, OrderStatus, Price, Product, Promotion, Recommendation, Review,
+    Article, Bilingual, Format, Offer, Order, OrderLine, OrderStatus, Price, Product, Promotion, Recommendation, Review,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -85,12 +85,15 @@ pub fn product(id: &str) -> Product {
         age_rating: "all".to_owned(),
         summary: bilingual("Somebody sets out."),
         volumes_published: 12,
-        price: Price { amount: 528, currency: "JPY".to_owned() },
-        stock: 3,
         url: format!("https://store.example/products/{id}"),
         image_url: None,
-        as_of: START_MS,
+        offer: Some(offer()),
     }
+}
+
+/// 528 yen, three in stock.
+pub fn offer() -> Offer {
+    Offer { price: Price { amount: 528, currency: "JPY".to_owned() }, stock: 3, as_of: START_MS }
 }
 
 /// A recommended product.

@@ -39,10 +39,11 @@ async fn a_product_is_answered_in_full() {
     assert_eq!(product.title.ja, "鬼滅の刃 1");
     assert_eq!(product.title.en, "Demon Slayer: Kimetsu no Yaiba, Vol. 1");
     assert_eq!((product.volume, product.format, product.volumes_published), (Some(1), Format::Paperback, 23));
-    assert_eq!((product.price.amount, product.price.currency.as_str()), (484, "JPY"));
+    let offer = product.offer.as_ref().unwrap();
+    assert_eq!((offer.price.amount, offer.price.currency.as_str()), (484, "JPY"));
     assert_eq!((product.age_rating.as_str(), product.series_id.as_str()), ("teen", "demon-slayer"));
     assert_eq!(product.url, format!("{PAGE_URL}/products/demon-slayer-1"));
-    assert_eq!(product.as_of, store.clock.now_ms());
+    assert_eq!(offer.as_of, store.clock.now_ms());
     let boxed: Product = store.ask("/catalog/products/demon-slayer-box").await;
     assert_eq!((boxed.volume, boxed.format), (None, Format::BoxSet));
     assert_eq!(store.get("/catalog/products/demon-slayer-999").await.0, StatusCode::NOT_FOUND);
@@ -53,12 +54,14 @@ async fn a_product_is_answered_in_full() {
 async fn prices_and_stock_are_read_for_every_answer() {
     let store = TestStore::start().await;
     let before: Product = store.ask("/catalog/products/frieren-1").await;
+    let before = before.offer.unwrap();
     store.engine.set_offer("frieren-1", "stock", u64::from(before.stock) + 5).await;
     store.engine.set_offer("frieren-1", "price_jpy", before.price.amount + 100).await;
     store.clock.advance(1);
     let after: Product = store.ask("/catalog/products/frieren-1").await;
-    assert_eq!((after.stock, after.price.amount), (before.stock + 5, before.price.amount + 100));
-    assert_eq!(after.as_of, before.as_of + 1);
+    let offer = after.offer.clone().unwrap();
+    assert_eq!((offer.stock, offer.price.amount), (before.stock + 5, before.price.amount + 100));
+    assert_eq!(offer.as_of, before.as_of + 1);
     let found: ProductPage = store.ask("/catalog/search?q=frieren%201").await;
     assert_eq!(found.products.first(), Some(&after));
     assert_eq!(store.table.readings.load(Ordering::SeqCst), 1, "the facts came from memory");
@@ -88,7 +91,9 @@ async fn trending_is_for_everybody_and_in_stock() {
     let store = TestStore::start().await;
     let page: ProductPage = store.ask("/trending?limit=40").await;
     assert_eq!(page.products.len(), 40);
-    assert!(page.products.iter().all(|product| product.stock > 0 && product.age_rating != "mature"));
+    assert!(
+        page.products.iter().all(|product| product.offer.as_ref().unwrap().stock > 0 && product.age_rating != "mature")
+    );
     let first = page.products.first().unwrap();
     for id in [format!("{}-1", first.series_id), format!("{}-1-digital", first.series_id)] {
         store.engine.set_offer(&id, "stock", 0).await;
