@@ -120,6 +120,15 @@ pub const RETRIES_MAX: usize = 2;
 /// "retries": exponential backoff with full jitter).
 pub const RETRY_PAUSE_MS: u64 = 50;
 
+/// Making a connection to a service, ms.
+pub const SERVICE_CONNECT_MS: u64 = 500;
+
+/// A service that asks for a pause is asked again after it, if it is no longer than this, ms; else it counts as failed.
+pub const RETRY_AFTER_MS_MAX: u64 = 1_000;
+
+/// An answer of a service, bytes: forty products with long summaries in both languages take a tenth of it.
+pub const SERVICE_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
 /// A breaker stays open this long, ms (policy "circuit breaker").
 pub const BREAKER_OPEN_MS: u64 = 30_000;
 
@@ -166,6 +175,27 @@ pub const REVIEW_REFRESHES_MAX: usize = 40;
 
 /// Of those, read at the same time.
 pub const REVIEW_REFRESHES_AT_ONCE_MAX: usize = 5;
+
+/// An answer as it is kept in a cache, bytes of JSON; longer ones are asked for each time. A page of forty products fits.
+pub const CACHE_ENTRY_BYTES_MAX: usize = 32 * 1024;
+
+/// That there is nothing is remembered this long, ms: what was just added is soon found.
+pub const CACHE_NEGATIVE_MS: u64 = 30_000;
+
+/// What was read this shortly after its tag was declared out of date is read again, ms: more than clocks of two machines differ.
+pub const CACHE_SKEW_MS: u64 = 1_000;
+
+/// Making a connection to Valkey, ms; nobody waits for it longer than for an operation.
+pub const VALKEY_CONNECT_MS: u64 = 100;
+
+/// An operation of Valkey with the wait for its connection, ms; then the turn goes on without.
+pub const VALKEY_OPERATION_MS: u64 = 20;
+
+/// Valkey is left alone this long after it has failed or was late, ms.
+pub const VALKEY_REST_MS: u64 = 5_000;
+
+/// What a store event declares out of date is deleted from Valkey within this, ms: nobody waits for it.
+pub const VALKEY_FORGET_MS: u64 = 1_000;
 
 /// What a person who takes a conversation on is told of it, Unicode scalar values.
 pub const ESCALATION_SUMMARY_CHARS_MAX: usize = 2_000;
