@@ -89,6 +89,27 @@ pub const WORKER_VARIABLES: [&str; 37] = [
     "SCHEDULE_GROUP",
     "SCHEDULE_ROLE_ARN",
 ];
+/// The environment variables of `cache-invalidator`.
+pub const INVALIDATOR_VARIABLES: [&str; 18] = [
+    "LOG_LEVEL",
+    "TABLE_NAME",
+    "CATALOG_URL",
+    "CATALOG_TIMEOUT_MS",
+    "RECOMMENDATIONS_URL",
+    "RECOMMENDATIONS_TIMEOUT_MS",
+    "ORDERS_URL",
+    "ORDERS_TIMEOUT_MS",
+    "PROMOTIONS_URL",
+    "PROMOTIONS_TIMEOUT_MS",
+    "REVIEWS_URL",
+    "REVIEWS_TIMEOUT_MS",
+    "KNOWLEDGE_URL",
+    "KNOWLEDGE_TIMEOUT_MS",
+    "STORE_KEY",
+    "VALKEY_URL",
+    "VALKEY_USERNAME",
+    "VALKEY_PASSWORD",
+];
 /// The environment variables of `watchdog`.
 pub const WATCHDOG_VARIABLES: [&str; 6] =
     ["LOG_LEVEL", "TABLE_NAME", "CALLBACK_URL", "WATCHDOG_QUEUE_URL", "FOLLOW_UP_QUEUE_URL", "TURN_EVENTS_TOPIC_ARN"];
@@ -442,6 +463,33 @@ impl WorkerConfiguration {
     }
 }
 
+/// What `cache-invalidator` is told.
+#[derive(Debug, Clone)]
+pub struct InvalidatorConfiguration {
+    /// The table of hints.
+    pub table_name: String,
+    /// Where the store's services are.
+    pub store: StoreConfiguration,
+    /// The cache that environments share.
+    pub valkey: Option<ValkeyConfiguration>,
+}
+
+impl InvalidatorConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let configuration = Self {
+            table_name: reader.required("TABLE_NAME"),
+            store: store_configuration(&mut reader),
+            valkey: valkey_configuration(&mut reader),
+        };
+        reader.finish(Some(configuration))
+    }
+}
+
 /// What `watchdog` is told.
 #[derive(Debug, Clone)]
 pub struct WatchdogConfiguration {
@@ -523,10 +571,22 @@ mod tests {
 
     const KEY: &str = "0123456789abcdef0123456789abcdef";
 
+    /// Variables that may be empty.
+    const OPTIONAL: [&str; 7] = [
+        "LOG_LEVEL",
+        "GUARDRAIL_ID",
+        "GUARDRAIL_VERSION",
+        "VALKEY_URL",
+        "VALKEY_USERNAME",
+        "VALKEY_PASSWORD",
+        "OPENSEARCH_URL",
+    ];
+
     fn complete(name: &str) -> Option<String> {
         Some(match name {
             "SESSION_KEY" => KEY.to_owned(),
             "MODEL_PREFILL" => "true".to_owned(),
+            name if name.ends_with("_MS") || name.ends_with("_PER_MINUTE") => "450".to_owned(),
             name if name.ends_with("_URL") => "https://store.example/".to_owned(),
             name => format!("value of {name}"),
         })
@@ -545,7 +605,7 @@ mod tests {
         assert!(read(&lookup).is_ok());
         assert_eq!(*names.borrow(), declared.iter().map(|name| (*name).to_owned()).collect());
         let Err(error) = read(&|_| None) else { panic!("an empty environment was accepted") };
-        for name in declared.iter().filter(|name| **name != "LOG_LEVEL") {
+        for name in declared.iter().filter(|name| !OPTIONAL.contains(name)) {
             assert!(error.to_string().contains(&format!("{name} is not set")), "{name}: {error}");
         }
     }
@@ -559,6 +619,7 @@ mod tests {
         check_names(&WORKER_VARIABLES, |lookup| WorkerConfiguration::from_lookup(lookup));
         check_names(&WATCHDOG_VARIABLES, |lookup| WatchdogConfiguration::from_lookup(lookup));
         check_names(&REDRIVER_VARIABLES, |lookup| RedriverConfiguration::from_lookup(lookup));
+        check_names(&INVALIDATOR_VARIABLES, |lookup| InvalidatorConfiguration::from_lookup(lookup));
         check_names(&STORE_API_VARIABLES, |lookup| StoreApiConfiguration::from_lookup(lookup));
     }
 

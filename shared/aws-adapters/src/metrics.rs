@@ -88,11 +88,11 @@ impl Metrics for EmbeddedMetrics {
         let mut recorded = self.recorded();
         let metrics = recorded.entry(measure.dimension).or_default();
         let (_, values) = metrics.entry(measure.name).or_insert_with(|| (measure.unit, Vec::new()));
-        match (measure.unit, values.last_mut()) {
-            // Counts of one invocation are one value.
-            (Unit::Count, Some(count)) => *count += measure.value,
-            (Unit::Count | Unit::Milliseconds, _) if values.len() < VALUES_MAX => values.push(measure.value),
-            (Unit::Count | Unit::Milliseconds, _) => {}
+        // Counts of one invocation are one value.
+        match (measure.unit, values.as_mut_slice()) {
+            (Unit::Count, [count, ..]) => *count += measure.value,
+            (Unit::Count | Unit::Milliseconds, full) if full.len() >= VALUES_MAX => {}
+            (Unit::Count | Unit::Milliseconds, _) => values.push(measure.value),
         }
     }
 }
