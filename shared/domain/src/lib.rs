@@ -8,6 +8,7 @@ pub mod answer;
 pub mod bucket;
 pub mod cancel;
 pub mod coalesce;
+pub mod facts;
 pub mod follow_up;
 pub mod gather;
 pub mod ids;

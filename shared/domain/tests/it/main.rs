@@ -17,6 +17,7 @@ mod client;
 mod coalesce;
 mod crash;
 mod documents;
+mod facts;
 mod follow_up;
 mod gather;
 mod ids;
