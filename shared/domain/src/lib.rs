@@ -12,6 +12,7 @@ pub mod facts;
 pub mod follow_up;
 pub mod gather;
 pub mod ids;
+pub mod injection;
 pub mod intent;
 pub mod lease;
 pub mod limits;

@@ -21,6 +21,7 @@ mod facts;
 mod follow_up;
 mod gather;
 mod ids;
+mod injection;
 mod lease;
 mod prompt;
 mod protocol;
