@@ -8,14 +8,13 @@ use domain::redrive::Redriver;
 use store_client::{StoreClient, ValkeyCache};
 
 use crate::configuration::{
-    AnswerConfiguration, InvalidatorConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration, WatchdogConfiguration,
-    WorkerConfiguration,
+    AnswerConfiguration, InvalidatorConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration,
+    WatchdogConfiguration, WorkerConfiguration,
 };
 use crate::{
     ApiGatewaySender, BedrockModel, BudgetLimits, DynamoDbBuckets, DynamoDbBudgets, DynamoDbConnections,
     DynamoDbFollowUps, DynamoDbHints, DynamoDbQuarantine, DynamoDbTurns, EmbeddedMetrics, RandomNonces, Schedules,
-    Services, SnsEscalations, SnsTurnEvents, SqsDeadLetters, SqsMessages, SqsQueues,
-    SystemClock, clients,
+    Services, SnsEscalations, SnsTurnEvents, SqsDeadLetters, SqsMessages, SqsQueues, SystemClock, clients,
 };
 
 /// What it takes to end turns, on the real things.

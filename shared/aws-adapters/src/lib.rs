@@ -26,7 +26,9 @@ mod table;
 pub mod telemetry;
 mod turns;
 
-pub use adapters::{Adapters, InvalidatorAdapters, SharedCaches, TurnAdapters, WatchdogAdapters, WorkerAdapters, redriver};
+pub use adapters::{
+    Adapters, InvalidatorAdapters, SharedCaches, TurnAdapters, WatchdogAdapters, WorkerAdapters, redriver,
+};
 pub use bedrock::BedrockModel;
 pub use buckets::DynamoDbBuckets;
 pub use budgets::{BudgetLimits, DynamoDbBudgets};

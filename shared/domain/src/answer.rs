@@ -15,6 +15,7 @@ use futures_util::{FutureExt as _, StreamExt as _, join, select_biased};
 use crate::brown_out::{self, Allowance, Grant};
 use crate::coalesce::Coalescer;
 use crate::escalation::escalate;
+use crate::facts::{FactFilter, Facts};
 use crate::gather::{Gathered, gather};
 use crate::intent::Intent;
 use crate::lease::Moment;
@@ -36,7 +37,7 @@ use crate::protocol::{
 };
 use crate::route::Route;
 use crate::settle;
-use crate::template::{self, Facts};
+use crate::template::{self, Known};
 use crate::turn::{Hold, Outcome, Past, StoredTurn, TurnFrame, TurnJournal, TurnLog, TurnRequest};
 
 /// What became of a turn in its owner's hands.
@@ -112,6 +113,8 @@ pub(crate) struct Owner<'p, P: Ports> {
     escalated: bool,
     /// The leave by which a model was asked last, until what it used is settled.
     grant: Option<Grant>,
+    /// What the model may not make up, while a model answers.
+    filter: Option<FactFilter>,
     log: TurnLog,
     outbox: Outbox<'p, P::Sender, P::Clock>,
     /// How many frames of the log are with the outbox: all but a last one that must be durable first.
@@ -178,6 +181,7 @@ impl<'p, P: Ports> Owner<'p, P> {
             gathered: Gathered::default(),
             escalated: false,
             grant: None,
+            filter: None,
             log: TurnLog::after(journal, *epoch),
             outbox,
             posted: 0,
@@ -269,8 +273,11 @@ impl<'p, P: Ports> Owner<'p, P> {
                     self.announce();
                     if self.route.path == TurnPath::Llm {
                         asking = self.ask_leave(allowance.take().unwrap_or_default(), None);
+                    } else if self.route.blocked {
+                        ports.metrics().record(Measure::guarded());
+                        model = fixed(None, StopReason::Guardrail);
                     } else {
-                        model = fixed(template::answer(&self.route, &self.facts()));
+                        model = fixed(Some(template::answer(&self.route, &self.known())), StopReason::EndTurn);
                     }
                 }
                 grant = asking => {
@@ -279,7 +286,7 @@ impl<'p, P: Ports> Owner<'p, P> {
                         silent_at = clock.now_ms() + MODEL_SILENCE_MS;
                     } else if self.may_use_template() {
                         self.brown_out(BrownOutStep::Template);
-                        model = fixed(template::what_was_found(&self.facts()));
+                        model = fixed(Some(template::what_was_found(&self.known())), StopReason::EndTurn);
                     } else {
                         end = Some(End::HandedOver);
                     }
@@ -314,9 +321,7 @@ impl<'p, P: Ports> Owner<'p, P> {
             }
         }
         drop(model);
-        if let Some(End::Stopped(StopReason::Guardrail)) = end {
-            self.say_blocked();
-        }
+        self.end_text(end);
         while self.send_text() {}
         if !writing.is_terminated() {
             let outcome = alongside(&mut self.outbox, writing).await;
@@ -378,9 +383,9 @@ impl<'p, P: Ports> Owner<'p, P> {
     }
 
     /// What an answer in fixed words is made of.
-    fn facts(&self) -> Facts<'_> {
+    fn known(&self) -> Known<'_> {
         let request = self.tenure.request;
-        Facts {
+        Known {
             question: &request.text,
             principal: &request.principal,
             locale: request.locale,
@@ -419,7 +424,17 @@ impl<'p, P: Ports> Owner<'p, P> {
         let (past, prefill) = (self.tenure.past, self.prefill.clone());
         let prompt = prompt::assemble(&request.text, request.locale, past, &self.gathered, grant.rung, prefill);
         self.grant = Some(grant);
-        self.ports.metrics().record(Measure::guarded());
+        let stated = self.gathered.stated_by_the_store(request.locale).chain([request.text.as_str()]);
+        let facts = Facts::allowing(stated);
+        self.filter = Some(match &self.prefill {
+            Some(said) => FactFilter::after(facts, request.locale, said),
+            None => FactFilter::new(facts, request.locale),
+        });
+        let metrics = self.ports.metrics();
+        metrics.record(Measure::guarded());
+        if prompt.instructions_dropped > 0 {
+            metrics.record(Measure::instructions_dropped(prompt.instructions_dropped));
+        }
         Box::pin(self.ports.model().answer(prompt).fuse())
     }
 
@@ -451,7 +466,26 @@ impl<'p, P: Ports> Owner<'p, P> {
     fn hear(&mut self, text: &str) {
         let text = if self.skips_space { text.trim_start() } else { text };
         self.skips_space &= text.is_empty();
-        self.coalescer.push(text);
+        match &mut self.filter {
+            Some(filter) => self.coalescer.push(&filter.push(text)),
+            None => self.coalescer.push(text),
+        }
+    }
+
+    /// Takes the rest of the text, held back so far, and what an end adds to it. A turn that is handed over has no end yet: what
+    /// was held back is said anew.
+    fn end_text(&mut self, end: Option<End>) {
+        let metrics = self.ports.metrics();
+        let (rest, replaced) = self.filter.take().map(FactFilter::finish).unwrap_or_default();
+        if replaced.total() > 0 {
+            metrics.record(Measure::facts_replaced(replaced.total().into()));
+        }
+        if !matches!(end, Some(End::HandedOver) | None) {
+            self.coalescer.push(&rest);
+        }
+        if let Some(End::Stopped(StopReason::Guardrail)) = end {
+            self.say_blocked();
+        }
     }
 
     /// Sends one frame of the text that waits, if any does.
@@ -679,9 +713,9 @@ async fn prepare<P: Ports>(ports: &P, request: &TurnRequest, past: &Past, route:
 }
 
 /// An answer in fixed words, as a model would give it.
-fn fixed<'p>(text: String) -> Answers<'p> {
-    let said = [Ok(ModelEvent::Text(text)), Ok(ModelEvent::Stopped(StopReason::EndTurn))];
-    Box::pin(stream::iter(said).fuse())
+fn fixed<'p>(text: Option<String>, reason: StopReason) -> Answers<'p> {
+    let said = text.map(ModelEvent::Text).into_iter().chain([ModelEvent::Stopped(reason)]);
+    Box::pin(stream::iter(said.map(Ok)).fuse())
 }
 
 /// Gives back what a model was granted and did not use. An answer that was broken off does not say what it cost: then nothing

@@ -261,6 +261,17 @@ impl Gathered {
             && self.articles.is_empty()
     }
 
+    /// What the store itself says in words, amounts and all: an answer may repeat it.
+    pub fn stated_by_the_store(&self, locale: Locale) -> impl Iterator<Item = &str> {
+        let articles = self.articles.iter().map(move |article| article.body.in_locale(locale));
+        let promotions = self
+            .promotions
+            .iter()
+            .flat_map(move |promotion| [promotion.title.in_locale(locale), promotion.description.in_locale(locale)]);
+        let products = self.products.iter().map(move |product| product.summary.in_locale(locale));
+        articles.chain(promotions).chain(products)
+    }
+
     /// What the shopper is shown before the answer: notices, cards, sources.
     ///
     /// Orders when the question is about them, else the products found, else recommendations, else what sells best.

@@ -5,10 +5,13 @@
 //! instruction. Prices, stock and order states are left out: they reach the shopper as cards, and a model that does not
 //! know them cannot misstate them.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::brown_out::Rung;
 use crate::gather::Gathered;
+use crate::injection::without_instructions;
 use crate::limits::{
     ANSWER_TOKENS_MAX, CARD_ITEMS_MAX, GROUNDING_ARTICLES_MAX, GROUNDING_PRODUCTS_MAX, GROUNDING_PROMOTIONS_MAX,
     GROUNDING_REVIEWS_MAX, GROUNDING_TEXT_CHARS_MAX, GROUNDING_TOKENS_EXPECTED, HISTORY_TOKENS_MAX,
@@ -53,6 +56,8 @@ pub struct Prompt {
     pub model: ModelChoice,
     /// Tokens the answer may have.
     pub answer_tokens_max: u32,
+    /// Texts of the store from which something was taken that looked like an instruction to the model.
+    pub instructions_dropped: u64,
 }
 
 const RULES: &str = "\
@@ -96,7 +101,9 @@ pub fn assemble(
             ]
         })
         .collect();
-    let mut text = format!("<store_data>\n{}\n</store_data>\n", escape_json(&grounding(locale, gathered)));
+    let mut data = grounding(locale, gathered);
+    let instructions_dropped = drop_instructions(&mut data);
+    let mut text = format!("<store_data>\n{}\n</store_data>\n", escape_json(&data));
     let question_at = text.len();
     let question = escape_markup(question);
     text.push_str(&format!("<question locale=\"{}\">\n{question}\n</question>", locale.as_str()));
@@ -109,7 +116,15 @@ pub fn assemble(
             format!("{RULES}{short}\n<conversation_summary>\n{summary}\n</conversation_summary>")
         }
     };
-    Prompt { system, messages, question_at, prefill, model: rung.model, answer_tokens_max: rung.answer_tokens_max }
+    Prompt {
+        system,
+        messages,
+        question_at,
+        prefill,
+        model: rung.model,
+        answer_tokens_max: rung.answer_tokens_max,
+        instructions_dropped,
+    }
 }
 
 const SUMMARY_RULES: &str = "\
@@ -140,6 +155,7 @@ pub fn summing_up(so_far: Option<&Summary>, exchanges: &[Exchange]) -> Prompt {
         prefill: None,
         model: ModelChoice::Cheaper,
         answer_tokens_max: SUMMARY_TOKENS_MAX,
+        instructions_dropped: 0,
     }
 }
 
@@ -176,6 +192,22 @@ pub fn window(past: &Past) -> Vec<&Exchange> {
         .collect();
     window.reverse();
     window
+}
+
+/// Takes what looks like instructions out of all texts; how many held any.
+fn drop_instructions(data: &mut Value) -> u64 {
+    match data {
+        Value::String(text) => match without_instructions(text) {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(rest) => {
+                *text = rest;
+                1
+            }
+        },
+        Value::Array(items) => items.iter_mut().map(drop_instructions).sum(),
+        Value::Object(members) => members.values_mut().map(drop_instructions).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 /// `text` without a way to write an element of the prompt.

@@ -1,5 +1,6 @@
 //! How a message is answered: with fixed words, from the store's services, or by the model.
 
+use crate::injection::is_attack;
 use crate::intent::{Entities, Intent, understand};
 use crate::protocol::TurnPath;
 use crate::reminder;
@@ -17,12 +18,19 @@ pub struct Route {
     pub entities: Entities,
     /// The shopper asks to be reminded of a pre-order.
     pub wants_reminder: bool,
+    /// The message is an attack on the model, which is not asked; it counts as talk.
+    pub blocked: bool,
 }
 
 impl Route {
     /// The route of a message; the same whenever it is asked for. When nobody can say what a message is about, the model is
     /// asked.
     pub fn of(text: &str, about_product: bool) -> Self {
+        if is_attack(text) {
+            let (intent, path) = (Intent::Chitchat, TurnPath::Template);
+            let entities = Entities::default();
+            return Self { intent, sure: true, path, entities, wants_reminder: false, blocked: true };
+        }
         let understood = understand(text, about_product);
         let likely = if about_product { Intent::ProductQuestion } else { Intent::ProductDiscovery };
         let wants_reminder = reminder::is_asked_for(text);
@@ -42,7 +50,7 @@ impl Route {
             | Intent::Faq
             | Intent::CheckoutHelp => TurnPath::Llm,
         };
-        Self { intent, sure, path, entities: understood.entities, wants_reminder }
+        Self { intent, sure, path, entities: understood.entities, wants_reminder, blocked: false }
     }
 
     /// Whether products are looked for.

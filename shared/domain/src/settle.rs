@@ -8,8 +8,7 @@ use crate::ports::{
     Unavailable,
 };
 use crate::protocol::{
-    CancelledBy, ErrorCode, Locale, ServerEvent, TurnCancelled, TurnFailed, TurnStarted, TurnState, Usage,
-    error_text,
+    CancelledBy, ErrorCode, Locale, ServerEvent, TurnCancelled, TurnFailed, TurnStarted, TurnState, Usage, error_text,
 };
 use crate::route::Route;
 use crate::turn::{Hold, Outcome, StoredTurn, TurnLog};
