@@ -52,6 +52,19 @@ enum Command {
         #[arg(long)]
         aws_port: Option<u16>,
     },
+    /// Put a fault before a part of the running stack, or list the faults in force
+    ///
+    /// `cargo dev fault catalog latency=1.5s error=0.2` replaces the fault of the catalog, `cargo dev fault catalog off` ends
+    /// it, and `cargo dev fault off` ends them all.
+    Fault {
+        /// Where: bedrock, catalog, recommendations, orders, promotions, reviews, knowledge or valkey. What: error=RATE (0 to
+        /// 1), latency=DURATION (200ms, 1.5s), stall, throttle, several of them, or off; stall and throttle take a rate, too
+        #[arg(value_name = "TARGET FAULT")]
+        words: Vec<String>,
+        /// The running stack's port of the embedded AWS, when several run [default: 4566 if one runs there]
+        #[arg(long)]
+        aws_port: Option<u16>,
+    },
 }
 
 #[tokio::main]
@@ -62,6 +75,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         None => run(arguments.run).await,
         Some(Command::Token { name, aws_port }) => local::token(&name, aws_port).await.map(|token| println!("{token}")),
+        Some(Command::Fault { words, aws_port }) => local::fault(&words, aws_port).await.map(|list| print!("{list}")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

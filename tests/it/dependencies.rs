@@ -58,7 +58,7 @@ fn functions_depend_on_the_domain_and_the_adapters_only() {
 #[test]
 fn shared_crates_depend_on_the_domain_only() {
     let workspace = metadata();
-    for name in ["aws-adapters", "testkit"] {
+    for name in ["aws-adapters", "store-client", "testkit"] {
         let package = member(&workspace, name);
         assert_within(package, &siblings(&workspace, package, &SHIPPED), &["domain"]);
     }

@@ -11,9 +11,9 @@ use crate::limits::{BREAKER_OPEN_MS, BREAKER_PROBE_MS, BREAKER_REPORTS_MIN};
 /// What the answer to a question may depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Upstream {
-    /// Product search, look-up, prices and stock.
+    /// Product search, look-up, prices, stock, and what is trending.
     Catalog,
-    /// Recommendations and trending titles.
+    /// Recommendations.
     Recommendations,
     /// Orders.
     Orders,

@@ -12,6 +12,18 @@ pub const ENVELOPE_BYTES_MAX: usize = 512;
 /// A message's text, Unicode scalar values (policy "payload").
 pub const TEXT_CHARS_MAX: usize = 4_000;
 
+/// Order numbers that are read in a message: as many as orders are shown.
+pub const ORDERS_NAMED_MAX: usize = 3;
+
+/// A title in quotes, Unicode scalar values: longer than any title, shorter than what is quoted from elsewhere.
+pub const TITLE_CHARS_MAX: usize = 60;
+
+/// A volume's number; the longest series has some two hundred.
+pub const VOLUME_MAX: u32 = 999;
+
+/// A price that is asked for, yen; greater ones count as this.
+pub const PRICE_YEN_MAX: u32 = 10_000_000;
+
 /// A comment in feedback, Unicode scalar values.
 pub const COMMENT_CHARS_MAX: usize = 1_000;
 
@@ -57,6 +69,9 @@ pub const GUEST_MESSAGES_PER_MINUTE: u32 = 10;
 /// soonest it may, stays within.
 pub const REPLAYS_PER_MINUTE: u32 = 40;
 
+/// Orders a minute that one shopper may ask for by their ids: nobody has so many of their own, and guessing takes for ever.
+pub const ORDER_LOOKUPS_PER_MINUTE: u32 = 10;
+
 /// New connections a minute from one network address: carriers and offices put many shoppers behind one.
 pub const ADDRESS_CONNECTIONS_PER_MINUTE: u32 = 300;
 
@@ -88,6 +103,13 @@ pub const CONVERSATION_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// cards, sources and the turn's own frames stays within 45 callbacks.
 pub const COALESCING_WINDOW_MS: u64 = 120;
 
+/// What is held back of a streamed answer because it may become a price, a stock level or an order's state, Unicode scalar
+/// values: more than any way of saying one has, and less than a model says in half a second.
+pub const FACT_CHARS_MAX: usize = 48;
+
+/// What is looked back at to tell whether something in an answer is such a fact, Unicode scalar values: a long sentence.
+pub const FACT_CONTEXT_CHARS: usize = 160;
+
 /// Time between two journal writes of a streaming turn, ms.
 pub const TICK_MS: u64 = 1_000;
 
@@ -104,6 +126,15 @@ pub const RETRIES_MAX: usize = 2;
 /// The longest pause before the first retry, ms; it doubles for the second, and each is drawn between nothing and that (policy
 /// "retries": exponential backoff with full jitter).
 pub const RETRY_PAUSE_MS: u64 = 50;
+
+/// Making a connection to a service, ms.
+pub const SERVICE_CONNECT_MS: u64 = 500;
+
+/// A service that asks for a pause is asked again after it, if it is no longer than this, ms; else it counts as failed.
+pub const RETRY_AFTER_MS_MAX: u64 = 1_000;
+
+/// An answer of a service, bytes: forty products with long summaries in both languages take a tenth of it.
+pub const SERVICE_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// A breaker stays open this long, ms (policy "circuit breaker").
 pub const BREAKER_OPEN_MS: u64 = 30_000;
@@ -142,6 +173,36 @@ pub const CACHE_STALE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Answers that an environment keeps in its memory.
 pub const CACHE_ENTRIES_MAX: u64 = 2_000;
+
+/// Products that one event of the store may name.
+pub const PRODUCTS_PER_EVENT_MAX: usize = 100;
+
+/// Products whose reviews are read again on a schedule: those in demand.
+pub const REVIEW_REFRESHES_MAX: usize = 40;
+
+/// Of those, read at the same time.
+pub const REVIEW_REFRESHES_AT_ONCE_MAX: usize = 5;
+
+/// An answer as it is kept in a cache, bytes of JSON; longer ones are asked for each time. A page of forty products fits.
+pub const CACHE_ENTRY_BYTES_MAX: usize = 32 * 1024;
+
+/// That there is nothing is remembered this long, ms: what was just added is soon found.
+pub const CACHE_NEGATIVE_MS: u64 = 30_000;
+
+/// What was read this shortly after its tag was declared out of date is read again, ms: more than clocks of two machines differ.
+pub const CACHE_SKEW_MS: u64 = 1_000;
+
+/// Making a connection to Valkey, ms; nobody waits for it longer than for an operation.
+pub const VALKEY_CONNECT_MS: u64 = 100;
+
+/// An operation of Valkey with the wait for its connection, ms; then the turn goes on without.
+pub const VALKEY_OPERATION_MS: u64 = 20;
+
+/// Valkey is left alone this long after it has failed or was late, ms.
+pub const VALKEY_REST_MS: u64 = 5_000;
+
+/// What a store event declares out of date is deleted from Valkey within this, ms: nobody waits for it.
+pub const VALKEY_FORGET_MS: u64 = 1_000;
 
 /// What a person who takes a conversation on is told of it, Unicode scalar values.
 pub const ESCALATION_SUMMARY_CHARS_MAX: usize = 2_000;
@@ -214,6 +275,13 @@ pub const MODEL_SILENCE_MS: u64 = 10_000;
 
 /// Tokens the model may answer with. Always sent: Bedrock reserves the model's maximum otherwise.
 pub const ANSWER_TOKENS_MAX: u32 = 1_024;
+
+/// Tokens of an answer that is to be short, because the models are under pressure.
+pub const SHORT_ANSWER_TOKENS_MAX: u32 = 256;
+
+/// Tokens that the store's data is expected to take in a prompt, when they are set aside before it is known; more than most
+/// questions need.
+pub const GROUNDING_TOKENS_EXPECTED: u64 = 3_000;
 
 /// Product cards of a turn.
 pub const PRODUCT_CARDS_MAX: usize = 3;

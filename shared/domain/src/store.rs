@@ -85,24 +85,20 @@ pub struct Product {
     pub summary: Bilingual,
     /// How many volumes the series has so far.
     pub volumes_published: u32,
-    /// Read when the request was answered, never from a cache.
-    pub price: Price,
-    /// Read when the request was answered, never from a cache; 0 is sold out.
-    pub stock: u32,
     /// The product's page.
     pub url: String,
     /// The cover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_url: Option<String>,
-    /// When price and stock were read, Unix milliseconds.
-    pub as_of: u64,
+    /// Its fields stand beside the others. A service always says them; none when the rest is from a cache and the catalog
+    /// did not say what the product costs now.
+    #[serde(flatten)]
+    pub offer: Option<Offer>,
 }
 
 /// What a product costs and how many there are: the part of a [`Product`] that is never cached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// Of which product.
-    pub product_id: String,
     /// Read when the request was answered.
     pub price: Price,
     /// Read when the request was answered; 0 is sold out.
@@ -111,11 +107,21 @@ pub struct Offer {
     pub as_of: u64,
 }
 
+/// The offer of one product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductOffer {
+    /// Of which product.
+    pub product_id: String,
+    /// Its fields stand beside the id.
+    #[serde(flatten)]
+    pub offer: Offer,
+}
+
 /// Offers, in no particular order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfferPage {
     /// In no particular order.
-    pub offers: Vec<Offer>,
+    pub offers: Vec<ProductOffer>,
 }
 
 /// Products whose offers are asked for at once.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use domain::ids::{ClientMessageId, ConnectionId, Principal, ProductId, SessionId, SessionKey};
+use domain::pages::StorePages;
 use domain::ports::ScheduledFollowUp;
 use domain::protocol::{FollowUp, MessageSend};
 use domain::store::{
-    Article, Bilingual, Format, Order, OrderLine, OrderStatus, Price, Product, Promotion, Recommendation, Review,
+    Article, Bilingual, Format, Offer, Order, OrderLine, OrderStatus, Price, Product, Promotion, Recommendation, Review,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -17,6 +18,11 @@ use crate::{START_MS, StoreData};
 /// A key that signs and derives nothing real.
 pub fn session_key() -> SessionKey {
     SessionKey::new(&[7; SessionKey::BYTES_MIN]).expect("long enough")
+}
+
+/// Where the store's pages are.
+pub fn pages() -> StorePages {
+    StorePages::new("https://store.example")
 }
 
 /// A signed-in shopper.
@@ -85,12 +91,15 @@ pub fn product(id: &str) -> Product {
         age_rating: "all".to_owned(),
         summary: bilingual("Somebody sets out."),
         volumes_published: 12,
-        price: Price { amount: 528, currency: "JPY".to_owned() },
-        stock: 3,
         url: format!("https://store.example/products/{id}"),
         image_url: None,
-        as_of: START_MS,
+        offer: Some(offer()),
     }
+}
+
+/// 528 yen, three in stock.
+pub fn offer() -> Offer {
+    Offer { price: Price { amount: 528, currency: "JPY".to_owned() }, stock: 3, as_of: START_MS }
 }
 
 /// A recommended product.

@@ -146,7 +146,12 @@ impl StoreServices for ScriptedStore {
         .await
     }
 
-    async fn recommendations(&self, _shopper: Option<&str>, limit: usize) -> Result<Vec<Recommendation>, Unavailable> {
+    async fn recommendations(
+        &self,
+        _shopper: Option<&str>,
+        _session: &str,
+        limit: usize,
+    ) -> Result<Vec<Recommendation>, Unavailable> {
         self.call(Service::Recommendations, "recommendations", |data| first(&data.recommendations, limit)).await
     }
 

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use domain::ports::Clock as _;
 use domain::store::{
-    Article, ArticlePage, Format, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Product, ProductPage, PromotionPage,
-    RecommendationPage, ReviewPage, SEARCH_TEXT_CHARS_MAX,
+    Article, ArticlePage, Format, OFFERS_MAX, OfferPage, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Product,
+    ProductPage, PromotionPage, RecommendationPage, ReviewPage, SEARCH_TEXT_CHARS_MAX,
 };
 use serde_json::json;
 
@@ -39,10 +39,11 @@ async fn a_product_is_answered_in_full() {
     assert_eq!(product.title.ja, "鬼滅の刃 1");
     assert_eq!(product.title.en, "Demon Slayer: Kimetsu no Yaiba, Vol. 1");
     assert_eq!((product.volume, product.format, product.volumes_published), (Some(1), Format::Paperback, 23));
-    assert_eq!((product.price.amount, product.price.currency.as_str()), (484, "JPY"));
+    let offer = product.offer.as_ref().unwrap();
+    assert_eq!((offer.price.amount, offer.price.currency.as_str()), (484, "JPY"));
     assert_eq!((product.age_rating.as_str(), product.series_id.as_str()), ("teen", "demon-slayer"));
     assert_eq!(product.url, format!("{PAGE_URL}/products/demon-slayer-1"));
-    assert_eq!(product.as_of, store.clock.now_ms());
+    assert_eq!(offer.as_of, store.clock.now_ms());
     let boxed: Product = store.ask("/catalog/products/demon-slayer-box").await;
     assert_eq!((boxed.volume, boxed.format), (None, Format::BoxSet));
     assert_eq!(store.get("/catalog/products/demon-slayer-999").await.0, StatusCode::NOT_FOUND);
@@ -53,12 +54,14 @@ async fn a_product_is_answered_in_full() {
 async fn prices_and_stock_are_read_for_every_answer() {
     let store = TestStore::start().await;
     let before: Product = store.ask("/catalog/products/frieren-1").await;
+    let before = before.offer.unwrap();
     store.engine.set_offer("frieren-1", "stock", u64::from(before.stock) + 5).await;
     store.engine.set_offer("frieren-1", "price_jpy", before.price.amount + 100).await;
     store.clock.advance(1);
     let after: Product = store.ask("/catalog/products/frieren-1").await;
-    assert_eq!((after.stock, after.price.amount), (before.stock + 5, before.price.amount + 100));
-    assert_eq!(after.as_of, before.as_of + 1);
+    let offer = after.offer.clone().unwrap();
+    assert_eq!((offer.stock, offer.price.amount), (before.stock + 5, before.price.amount + 100));
+    assert_eq!(offer.as_of, before.as_of + 1);
     let found: ProductPage = store.ask("/catalog/search?q=frieren%201").await;
     assert_eq!(found.products.first(), Some(&after));
     assert_eq!(store.table.readings.load(Ordering::SeqCst), 1, "the facts came from memory");
@@ -84,11 +87,42 @@ async fn facts_are_kept_for_their_time_and_served_stale_when_the_table_fails() {
 }
 
 #[tokio::test]
+async fn offers_are_those_of_the_products_that_are_sold_as_they_are_now() {
+    let store = TestStore::start().await;
+    store.engine.set_offer("nana-1", "stock", 7).await;
+    let page: OfferPage = store.ask("/catalog/offers?product_ids=nana-1,unknown,one-piece-1,nana-1").await;
+    let ids: Vec<&str> = page.offers.iter().map(|offer| offer.product_id.as_str()).collect();
+    assert_eq!(ids, ["nana-1", "one-piece-1"]);
+    assert_eq!(page.offers.first().unwrap().offer.stock, 7);
+    let product: Product = store.ask("/catalog/products/nana-1").await;
+    assert_eq!(page.offers.into_iter().next().map(|offer| offer.offer), product.offer);
+}
+
+#[tokio::test]
+async fn offers_are_asked_for_by_ids_of_their_size_and_number() {
+    let store = TestStore::start().await;
+    let (ids, id) = (vec!["a"; OFFERS_MAX].join(","), "a".repeat(ID_BYTES_MAX));
+    for (query, status) in [
+        (String::new(), StatusCode::BAD_REQUEST),
+        ("?product_ids=".to_owned(), StatusCode::BAD_REQUEST),
+        ("?product_ids=a,,b".to_owned(), StatusCode::BAD_REQUEST),
+        (format!("?product_ids={ids}"), StatusCode::OK),
+        (format!("?product_ids={ids},a"), StatusCode::BAD_REQUEST),
+        (format!("?product_ids={id}"), StatusCode::OK),
+        (format!("?product_ids={id}a"), StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(store.get(&format!("/catalog/offers{query}")).await.0, status, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn trending_is_for_everybody_and_in_stock() {
     let store = TestStore::start().await;
     let page: ProductPage = store.ask("/trending?limit=40").await;
     assert_eq!(page.products.len(), 40);
-    assert!(page.products.iter().all(|product| product.stock > 0 && product.age_rating != "mature"));
+    assert!(
+        page.products.iter().all(|product| product.offer.as_ref().unwrap().stock > 0 && product.age_rating != "mature")
+    );
     let first = page.products.first().unwrap();
     for id in [format!("{}-1", first.series_id), format!("{}-1-digital", first.series_id)] {
         store.engine.set_offer(&id, "stock", 0).await;
@@ -303,6 +337,7 @@ async fn a_failing_table_is_said_without_its_details() {
         "/catalog/search?q=nana",
         "/catalog/products/nana-1",
         "/recommendations?shopper_id=aiko",
+        "/catalog/offers?product_ids=nana-1",
         "/trending",
         "/orders?shopper_id=aiko",
         "/orders/MC-2026-000123?shopper_id=ben",

@@ -16,7 +16,6 @@ mod model;
 mod quarantine;
 mod queues;
 mod sender;
-mod store;
 mod turns;
 
 use std::time::Duration;

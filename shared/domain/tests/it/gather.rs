@@ -1,7 +1,7 @@
 //! The store's data for one question.
 
 use domain::gather::{Gathered, gather};
-use domain::ids::{Principal, ProductId};
+use domain::ids::{ConversationId, Principal, ProductId};
 use domain::intent::{Intent, guess};
 use domain::limits::{
     CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX,
@@ -9,6 +9,7 @@ use domain::limits::{
 };
 use domain::ports::Clock as _;
 use domain::protocol::{Dependency, Locale, ServerEvent};
+use domain::store::{Offer, Price, Product, Recommendation};
 use testkit::{InMemory, START_MS, Service, StoreData, samples};
 
 fn world(data: StoreData) -> InMemory {
@@ -17,8 +18,12 @@ fn world(data: StoreData) -> InMemory {
     ports
 }
 
+fn conversation() -> ConversationId {
+    ConversationId::parse("c-1").unwrap()
+}
+
 fn ask(ports: &InMemory, principal: &Principal, intent: Intent, product_id: Option<&ProductId>) -> Gathered {
-    ports.clock.block_on(gather(ports, principal, "A question?", intent, product_id))
+    ports.clock.block_on(gather(ports, principal, &conversation(), "A question?", intent, product_id))
 }
 
 /// Aiko looks at a product.
@@ -177,21 +182,45 @@ fn a_card_too_large_for_a_frame_is_left_out() {
 #[test]
 fn a_card_says_what_the_store_says() {
     let mut product = samples::product("one-1");
-    (product.price.amount, product.stock, product.as_of) = (1_234, 0, START_MS + 5);
+    let price = Price { amount: 1_234, currency: "JPY".to_owned() };
+    product.offer = Some(Offer { price: price.clone(), stock: 0, as_of: START_MS + 5 });
     let gathered = Gathered { products: vec![product.clone()], ..Gathered::default() };
     let events = gathered.events(Intent::ProductDiscovery, Locale::Ja);
     let ServerEvent::ProductCard(card) = &events[0] else { panic!("a product") };
-    assert_eq!((&card.price, card.in_stock, card.as_of), (&product.price, false, START_MS + 5));
+    assert_eq!((&card.price, card.in_stock, card.as_of), (&price, false, START_MS + 5));
     assert_eq!(
         (card.title.as_str(), card.authors.as_slice()),
         ("one-1（日本語）", ["An Author（日本語）".to_owned()].as_slice())
     );
-    product.stock = 1;
+    product.offer = Some(Offer { stock: 1, ..samples::offer() });
     let gathered = Gathered { products: vec![product], ..Gathered::default() };
     let events = gathered.events(Intent::ProductDiscovery, Locale::En);
     let ServerEvent::ProductCard(card) = &events[0] else { panic!("a product") };
     assert!(card.in_stock);
     assert_eq!(card.title, "one-1");
+}
+
+#[test]
+fn a_product_whose_price_nobody_knows_is_talked_about_without_a_card() {
+    let priceless = Product { offer: None, ..samples::product("one-1") };
+    let mut data = samples::store_data();
+    data.found = vec![priceless.clone(), samples::product("two-1")];
+    let gathered = ask(&world(data.clone()), &samples::guest("g"), Intent::ProductDiscovery, None);
+    assert_eq!(gathered.products, data.found);
+    assert_eq!(gathered.degraded, [Dependency::Catalog]);
+    let events = gathered.events(Intent::ProductDiscovery, Locale::En);
+    let cards: Vec<_> = events
+        .iter()
+        .filter_map(
+            |event| if let ServerEvent::ProductCard(card) = event { Some(card.product_id.as_str()) } else { None },
+        )
+        .collect();
+    assert_eq!(cards, ["two-1"]);
+    data.recommendations = vec![Recommendation { product: priceless, ..samples::recommendation("one-1") }];
+    data.found = vec![];
+    let gathered = ask(&world(data), &samples::guest("g"), Intent::Recommendation, None);
+    assert_eq!((gathered.recommendations.len(), gathered.degraded.as_slice()), (1, [Dependency::Catalog].as_slice()));
+    assert!(!shown(&gathered, Intent::Recommendation).contains(&"card.product".to_owned()));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use domain::admission::{Admission, admit};
 use domain::answer::{Answered, Workplace, answer};
 use domain::lease::Moment;
 use domain::limits::{LEASE_MARGIN_MS, LEASE_MS, TAKEOVER_MARGIN_MS, TICK_MS};
+use domain::pages::StorePages;
 use domain::ports::{Clock, Ports, TurnPorts, Unavailable};
 use domain::protocol::{TurnState, Usage};
 use domain::turn::{Hold, Outcome, Past, Phase, StoredTurn, TurnRequest};
@@ -33,7 +34,7 @@ async fn admitted(ports: &impl Ports) -> (TurnRequest, Past, Moment) {
     let arrived = Moment::now(ports.clock());
     let (key, aiko, connection) = (samples::session_key(), samples::shopper("aiko"), samples::connection("a"));
     match admit(ports, &key, &aiko, &question(), &connection, arrived).await.unwrap() {
-        Admission::Admitted { request, past } => (request, past, arrived),
+        Admission::Admitted { request, past, allowance } => (request, past, arrived),
         other => panic!("{other:?}"),
     }
 }
@@ -41,7 +42,7 @@ async fn admitted(ports: &impl Ports) -> (TurnRequest, Past, Moment) {
 /// The first owner of aiko's question, and nothing else: what a function does after it lost the turn is not done.
 async fn own(ports: &impl Ports) -> Result<Answered, Unavailable> {
     let (request, past, arrived) = admitted(ports).await;
-    answer(ports, &request, &past, arrived).await
+    answer(ports, &request, &past, allowance, arrived).await
 }
 
 /// When a process began to post, ms from the start.
@@ -452,6 +453,10 @@ impl Ports for Resettable {
         self.ports.escalations()
     }
 
+    fn pages(&self) -> &StorePages {
+        self.ports.pages()
+    }
+
     fn metrics(&self) -> &Self::Metrics {
         self.ports.metrics()
     }
@@ -485,7 +490,7 @@ fn a_turn_that_was_recorded_after_the_lease_is_not_accepted() {
         let outcome = ports.clock.block_on(async {
             let (request, past, arrived) = admitted(&ports).await;
             ports.turns.set_round_trip_ms(record_ms);
-            answer(&ports, &request, &past, arrived).await
+            answer(&ports, &request, &past, allowance, arrived).await
         });
         assert_eq!((outcome.is_ok(), !frames(&ports, "a").is_empty()), (is_accepted, is_accepted));
         assert_eq!(the_turn(&ports).state() == TurnState::Completed, is_accepted);

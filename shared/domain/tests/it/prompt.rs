@@ -8,7 +8,7 @@ use domain::limits::{
 };
 use domain::prompt::{Prompt, Role, assemble, cut, estimated_tokens, summing_up, window};
 use domain::protocol::{Locale, TurnState};
-use domain::store::Bilingual;
+use domain::store::{Bilingual, Offer, Price};
 use domain::turn::{Exchange, Past, Summary};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -253,14 +253,17 @@ fn the_model_learns_no_price_no_stock_and_no_state() {
     let mut gathered = gathered("text");
     for product in gathered.products.iter_mut().chain(gathered.recommendations.iter_mut().map(|item| &mut item.product))
     {
-        (product.price.amount, product.price.currency, product.stock) = (918_273, "QQQ".to_owned(), 645_546);
+        let price = Price { amount: 918_273, currency: "QQQ".to_owned() };
+        product.offer = Some(Offer { price, stock: 645_546, as_of: 777_555 });
     }
     let order = &mut gathered.orders[0];
     (order.total.amount, order.total.currency) = (918_273, "QQQ".to_owned());
     (order.eta, order.carrier) = (Some("2031-02-03".to_owned()), Some("Carrier-Q".to_owned()));
     let prompt = assemble("Where is it?", Locale::En, &Past::default(), &gathered, None);
     let text = &prompt.messages[0].text;
-    for secret in ["918273", "QQQ", "645546", "2031-02-03", "Carrier-Q", "shipped", "price", "stock", "status", "eta"] {
+    for secret in
+        ["918273", "QQQ", "645546", "777555", "2031-02-03", "Carrier-Q", "shipped", "price", "stock", "status", "eta"]
+    {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
     assert!(text.contains("MC-1"));

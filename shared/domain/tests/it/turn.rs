@@ -5,7 +5,7 @@ use domain::ids::{ConversationId, TurnId};
 use domain::intent::Intent;
 use domain::limits::ID_BYTES_MAX;
 use domain::protocol::{CancelledBy, Locale, ServerEvent, Source, TextDelta, TurnCancelled, TurnPath, TurnStarted};
-use domain::store::Product;
+use domain::store::{Offer, Product};
 use domain::turn::{TurnFrame, TurnJournal, TurnLog, payload_hash};
 use proptest::prelude::*;
 use testkit::{START_MS, samples};
@@ -39,7 +39,8 @@ fn event() -> impl Strategy<Value = ServerEvent> {
         6 => "[a-c本\u{1}]{1,5}".prop_map(text),
         1 => (1..3_500_usize).prop_map(move |times| text("\u{1}x".repeat(times))),
         1 => (0..3_u32).prop_map(|stock| {
-            let product = Product { stock, ..samples::product("one-1") };
+            let offer = Some(Offer { stock, ..samples::offer() });
+            let product = Product { offer, ..samples::product("one-1") };
             let gathered = Gathered { products: vec![product], ..Gathered::default() };
             gathered.events(Intent::Faq, Locale::En).remove(0)
         }),

@@ -98,9 +98,9 @@ async fn try_send(
                     Delivery::Gone => Ok(()),
                 };
             }
-            Admission::Admitted { request, past } => {
+            Admission::Admitted { request, past, allowance } => {
                 locked = Some((request.conversation_id.clone(), request.turn_id.clone()));
-                match answer(ports, &request, &past, arrived).await? {
+                match answer(ports, &request, &past, allowance, arrived).await? {
                     Answered::Settled | Answered::Queued => return Ok(()),
                     Answered::NotOurs => {}
                 }

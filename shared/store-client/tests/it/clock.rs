@@ -1,0 +1,41 @@
+//! The machine's time, which a test can move on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use domain::ports::Clock;
+use testkit::START_MS;
+use tokio::time::Instant;
+
+/// Real time, so that sockets and pauses take theirs, plus what a test skips. Clones show the same time.
+#[derive(Debug, Clone)]
+pub struct SkippingClock {
+    began: Instant,
+    skipped_ms: Arc<AtomicU64>,
+}
+
+impl SkippingClock {
+    pub fn start() -> Self {
+        Self { began: Instant::now(), skipped_ms: Arc::default() }
+    }
+
+    /// It is later at once. Who sleeps already sleeps on.
+    pub fn skip(&self, ms: u64) {
+        self.skipped_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for SkippingClock {
+    fn now_ms(&self) -> u64 {
+        START_MS + self.monotonic_ms()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap() + self.skipped_ms.load(Ordering::SeqCst)
+    }
+
+    async fn sleep_until(&self, at_ms: u64) {
+        tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(self.now_ms()))).await;
+    }
+}
