@@ -31,7 +31,7 @@ impl Controls {
         }
     }
 
-    /// Ends every fault.
+    /// Ends every fault, those that only the model knows included.
     pub(crate) fn clear(&self) {
         for target in Target::ALL {
             self.set(target, Fault::default());
@@ -130,7 +130,7 @@ pub(crate) mod tests {
         };
         assert_eq!(controls.bedrock.get(), expected);
         assert_eq!(controls.get(Target::Bedrock).to_string(), text);
-        controls.set(Target::Bedrock, Fault::default());
-        assert_eq!(controls.bedrock.get().stall, None);
+        controls.clear();
+        assert_eq!(controls.bedrock.get(), Faults { error: ExceptionKind::ServiceUnavailable, ..Faults::default() });
     }
 }

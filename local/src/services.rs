@@ -13,11 +13,11 @@ use axum::http::header::{CONNECTION, HOST, RETRY_AFTER, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use reqwest::Client;
+use reqwest::redirect::Policy;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::aws;
 use crate::fault::Target;
 use crate::gate::{Gate, Verdict};
 
@@ -63,7 +63,8 @@ impl Services {
     /// There is no HTTP client.
     pub(crate) fn start(listener: TcpListener) -> Result<Self> {
         let address = listener.local_addr()?;
-        let http = aws::http_client()?;
+        // Each request has a connection of its own: MiniStack closes idle ones, perhaps just when they are used again.
+        let http = Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0).build()?;
         let store_url = StoreUrl::default();
         let mut gates = BTreeMap::new();
         let mut router = Router::new();
@@ -142,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::gate::Traffic;
-    use crate::ports;
+    use crate::{aws, ports};
 
     /// Answers with what it was asked.
     async fn echo(request: Request) -> Response {
