@@ -5,7 +5,7 @@ use domain::guarded_model::GuardedModel;
 use domain::pages::StorePages;
 use domain::ports::{CacheInvalidations, Ports, TurnPorts, Unavailable};
 use domain::redrive::Redriver;
-use store_client::{StoreClient, ValkeyCache};
+use store_client::StoreClient;
 
 use crate::configuration::{
     AnswerConfiguration, InvalidatorConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration,
@@ -274,7 +274,7 @@ impl InvalidatorAdapters {
         let hints = DynamoDbHints::new(clients::dynamodb(sdk), table_name, SystemClock);
         let metrics = EmbeddedMetrics::new("cache-invalidator");
         Self {
-            caches: SharedCaches { hints: hints.clone(), valkey: valkey.clone().map(ValkeyCache::new) },
+            caches: SharedCaches { hints: hints.clone() },
             store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics.clone(), hints),
             metrics,
         }
@@ -285,19 +285,12 @@ impl InvalidatorAdapters {
 #[derive(Debug)]
 pub struct SharedCaches {
     hints: Hints,
-    valkey: Option<ValkeyCache>,
 }
 
 impl CacheInvalidations for SharedCaches {
     async fn invalidate(&self, tags: &[String], now: u64) -> Result<(), Unavailable> {
         // First, for whatever was read before this counts as out of date, wherever it is kept.
-        self.hints.invalidate(tags, now).await?;
-        if let Some(valkey) = &self.valkey {
-            for tag in tags {
-                valkey.forget(tag).await;
-            }
-        }
-        Ok(())
+        self.hints.invalidate(tags, now).await
     }
 }
 

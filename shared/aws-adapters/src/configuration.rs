@@ -386,8 +386,6 @@ pub struct AnswerConfiguration {
     pub store: StoreConfiguration,
     /// The cache that environments share.
     pub valkey: Option<ValkeyConfiguration>,
-    /// What searches the help articles in place of the service.
-    pub open_search: Option<OpenSearchConfiguration>,
     /// Where the store's pages are, without a slash at the end.
     pub page_url: String,
     /// The topic of conversations that a person should take on.
@@ -401,7 +399,6 @@ impl AnswerConfiguration {
             models: ModelConfiguration::read(reader),
             store: store_configuration(reader),
             valkey: valkey_configuration(reader),
-            open_search: OpenSearchConfiguration::read(reader),
             page_url: reader.url("STORE_PAGE_URL"),
             escalations_topic_arn: reader.required("ESCALATIONS_TOPIC_ARN"),
         }

@@ -7,28 +7,24 @@ use domain::store::{Article, Order, Product, Promotion, Recommendation, Review};
 use store_client::StoreClient;
 
 use crate::configuration::AnswerConfiguration;
-use crate::{DynamoDbHints, EmbeddedMetrics, OpenSearchKnowledge, SystemClock};
+use crate::{DynamoDbHints, EmbeddedMetrics, SystemClock};
 
 /// What the chat asks about the store.
 #[derive(Debug, Clone)]
 pub struct Services {
     store: StoreClient<SystemClock, EmbeddedMetrics, DynamoDbHints<SystemClock>>,
-    open_search: Option<OpenSearchKnowledge>,
 }
 
 impl Services {
     /// The services of a configuration.
     pub fn new(
-        sdk: &SdkConfig,
+        _sdk: &SdkConfig,
         configuration: &AnswerConfiguration,
         metrics: EmbeddedMetrics,
         hints: DynamoDbHints<SystemClock>,
     ) -> Self {
-        let AnswerConfiguration { store, valkey, open_search, .. } = configuration;
-        Self {
-            store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics, hints),
-            open_search: open_search.clone().map(|open_search| OpenSearchKnowledge::new(sdk, open_search)),
-        }
+        let AnswerConfiguration { store, valkey, .. } = configuration;
+        Self { store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics, hints) }
     }
 }
 
@@ -71,9 +67,6 @@ impl StoreServices for Services {
     }
 
     async fn articles(&self, query: &str, limit: usize) -> Result<Vec<Article>, Unavailable> {
-        match &self.open_search {
-            Some(open_search) => open_search.articles(query, limit).await,
-            None => self.store.articles(query, limit).await,
-        }
+        self.store.articles(query, limit).await
     }
 }
