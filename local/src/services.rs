@@ -27,6 +27,18 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 /// What a refusal says.
 const ON_PURPOSE: &str = "a fault on purpose\n";
 
+/// How long an attempt may take here, ms: a developer's machine builds things meanwhile, and starts the store's function first.
+const TIMEOUT_MS: u64 = 1_200;
+
+const TIMEOUTS: [&str; 6] = [
+    "CatalogTimeoutMs",
+    "RecommendationsTimeoutMs",
+    "OrdersTimeoutMs",
+    "PromotionsTimeoutMs",
+    "ReviewsTimeoutMs",
+    "KnowledgeTimeoutMs",
+];
+
 /// The services, with the template's parameter for the base URL of each.
 const SERVICES: [(Target, &str); 6] = [
     (Target::Catalog, "CatalogUrl"),
@@ -84,7 +96,9 @@ impl Services {
     /// The base URL of each service, as the template's parameters take it.
     pub(crate) fn parameters(&self) -> BTreeMap<&'static str, String> {
         let url = |service| format!("http://{}{}", self.address, path(service));
-        SERVICES.into_iter().map(|(service, parameter)| (parameter, url(service))).collect()
+        let urls = SERVICES.into_iter().map(|(service, parameter)| (parameter, url(service)));
+        let timeouts = TIMEOUTS.into_iter().map(|parameter| (parameter, TIMEOUT_MS.to_string()));
+        urls.chain(timeouts).collect()
     }
 
     /// Passes requests on to the sample store at this base URL from now on.

@@ -301,9 +301,13 @@ fn bedrock_config(options: &Options) -> Result<bedrock_stand_in::Config> {
         llm_url,
         llm_key: options.llm_key.clone(),
         llm_model: options.llm_model.clone(),
+        blocked_words: BLOCKED_WORDS.map(str::to_owned).to_vec(),
         ..Default::default()
     })
 }
+
+/// What the stand-in's guardrail blocks, for want of one that understands.
+const BLOCKED_WORDS: [&str; 2] = ["爆弾の作り方", "how to build a bomb"];
 
 /// Waits until the sample store is healthy, which it is once it has filled its table.
 async fn seed(aws: &Aws, store_url: &str) -> Result<()> {

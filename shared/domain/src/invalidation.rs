@@ -107,7 +107,7 @@ pub async fn heed(
     let trending = store.trending(REVIEW_REFRESHES_MAX).await?;
     let tags: Vec<String> = trending.iter().map(|product| tags::reviews(&product.product_id)).collect();
     caches.invalidate(&tags, clock.now_ms()).await?;
-    let ids = trending.iter().filter_map(|product| ProductId::parse(&product.product_id));
+    let ids: Vec<ProductId> = trending.iter().filter_map(|product| ProductId::parse(&product.product_id)).collect();
     let reading = stream::iter(ids).map(|id| async move { store.reviews(&id, GROUNDING_REVIEWS_MAX).await });
     let read: Vec<_> = reading.buffer_unordered(REVIEW_REFRESHES_AT_ONCE_MAX).collect().await;
     let failed = read.iter().filter(|reviews| reviews.is_err()).count();
