@@ -14,6 +14,7 @@ mod amount;
 mod date;
 mod look;
 mod order;
+mod phrases;
 mod stock;
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 
 use super::Kind;
 use super::look::{Look, Undecided};
+use super::phrases::Sort;
 
 /// What a text states, to compare with what another states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +99,7 @@ impl Look<'_> {
     /// The number at a place: 1,200, 千二百, 1万2千, twelve hundred, 1.2k.
     pub(super) fn number(&self, at: usize) -> Result<Option<Number>, Undecided> {
         let first = self.at(at)?;
-        if first.is_ascii_alphabetic() { self.spelled_number(at, first) } else { self.written_number(at) }
+        if first.is_ascii_alphabetic() { self.spelled_number(at) } else { self.written_number(at) }
     }
 
     fn written_number(&self, at: usize) -> Result<Option<Number>, Undecided> {
@@ -169,10 +170,7 @@ impl Look<'_> {
         }
     }
 
-    fn spelled_number(&self, at: usize, first: char) -> Result<Option<Number>, Undecided> {
-        if !matches!(first, 'o' | 't' | 'f' | 's' | 'e' | 'n' | 'h') {
-            return Ok(None);
-        }
+    fn spelled_number(&self, at: usize) -> Result<Option<Number>, Undecided> {
         let mut reading = Reading::default();
         let mut end = None;
         let mut next = at;
@@ -192,8 +190,9 @@ impl Look<'_> {
     }
 
     fn number_word(&self, at: usize) -> Result<Option<(usize, u64)>, Undecided> {
+        let Some(end) = self.phrase(at, Sort::Number)? else { return Ok(None) };
         for (word, value) in NUMBER_WORDS {
-            if let Some(end) = self.any_word(at, &[word])? {
+            if self.literal(at, word)? == Some(end) {
                 return Ok(Some((end, value)));
             }
         }

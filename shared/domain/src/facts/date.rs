@@ -2,50 +2,8 @@
 //! before it or, in Japanese, right after it.
 
 use super::look::{Look, Undecided, has_word};
+use super::phrases::Sort;
 
-const MONTHS: [&str; 23] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "jun",
-    "jul",
-    "aug",
-    "sept",
-    "sep",
-    "oct",
-    "nov",
-];
-const DAYS: [&str; 16] = [
-    "tomorrow",
-    "today",
-    "tonight",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-    "this weekend",
-    "this week",
-    "next week",
-    "next month",
-    "this afternoon",
-    "this evening",
-];
 const DAYS_JA: [&str; 13] = [
     "明日",
     "明後日",
@@ -155,13 +113,12 @@ impl Look<'_> {
                 }
             }
             'a'..='z' => {
-                let start = self.skip(at, &["the "])?;
-                let day = match self.any_word(start, &DAYS)? {
+                let day = match self.phrase(at, Sort::Day)? {
                     Some(end) if self.at(end)? != '\'' => Some(end),
                     Some(_) => None,
-                    None => self.month_first(start)?,
+                    None => self.month_first(at)?,
                 };
-                Ok(day.filter(|_| start == at && self.arrives()))
+                Ok(day.filter(|_| self.arrives()))
             }
             '明' | 'あ' | '本' | '今' | '来' | '数' => match self.any(at, &DAYS_JA)? {
                 Some(end) => self.delivered_ja(end),
@@ -225,7 +182,7 @@ impl Look<'_> {
         let ordinal = self.any_word(end, &["st", "nd", "rd", "th"])?;
         let end = ordinal.unwrap_or(end);
         let month = self.skip(end, &[" of ", " "])?;
-        match self.any_word(month, &MONTHS)? {
+        match self.phrase(month, Sort::Month)? {
             Some(month) => Ok(Some(month)),
             None => Ok(ordinal),
         }
@@ -233,7 +190,7 @@ impl Look<'_> {
 
     /// November 24th, 2026.
     fn month_first(&self, at: usize) -> Result<Option<usize>, Undecided> {
-        let Some(end) = self.any_word(at, &MONTHS)? else { return Ok(None) };
+        let Some(end) = self.phrase(at, Sort::Month)? else { return Ok(None) };
         let day = self.skip(end, &[". ", " "])?;
         let Some(end) = self.figures(day, 2)? else { return Ok(None) };
         let end = self.any_word(end, &["st", "nd", "rd", "th"])?.unwrap_or(end);

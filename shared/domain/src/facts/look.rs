@@ -5,13 +5,6 @@ use crate::limits::{FACT_CHARS_MAX, FACT_CONTEXT_CHARS};
 /// What comes after the last character.
 pub(super) const END: char = '\0';
 
-/// What facts begin with, of what is not ASCII.
-const FIRST_CHARS: [char; 49] = [
-    '¥', '€', '£', '半', '税', '〇', '零', '一', '二', '三', '四', '五', '六', '七', '八', '九', '十', '百', '千',
-    '万', '億', '数', '何', '在', '品', '売', '完', '欠', '入', '残', 'あ', 'ラ', '明', '本', '今', '来', '発', '出',
-    '配', '輸', 'お', '返', 'キ', '支', '到', '届', '準', '処', '手',
-];
-
 /// What has been said so far does not tell.
 #[derive(Debug)]
 pub(super) struct Undecided;
@@ -64,7 +57,7 @@ impl<'a> Look<'a> {
             'a'..='z' => !self.before(self.from).is_ascii_alphanumeric(),
             '0'..='9' | '$' => true,
             ' '..='~' => false,
-            _ => FIRST_CHARS.contains(&next),
+            _ => is_first(next),
         }
     }
 
@@ -83,7 +76,8 @@ impl<'a> Look<'a> {
 
     /// Where the first of `texts` that stands at a place ends.
     pub(super) fn any(&self, at: usize, texts: &[&str]) -> Result<Option<usize>, Undecided> {
-        for text in texts {
+        let first = self.at(at)?;
+        for text in texts.iter().filter(|text| text.starts_with([first, ' '])) {
             if let Some(end) = self.literal(at, text)? {
                 return Ok(Some(end));
             }
@@ -93,7 +87,8 @@ impl<'a> Look<'a> {
 
     /// The same for English, where a word ends with its last letter.
     pub(super) fn any_word(&self, at: usize, words: &[&str]) -> Result<Option<usize>, Undecided> {
-        for word in words {
+        let first = self.at(at)?;
+        for word in words.iter().filter(|word| word.starts_with([first, ' '])) {
             if let Some(end) = self.literal(at, word)?
                 && !self.at(end)?.is_ascii_alphanumeric()
             {
@@ -142,6 +137,61 @@ impl<'a> Look<'a> {
     fn between(&self, start: usize) -> String {
         self.chars.get(start..self.from).unwrap_or_default().iter().collect()
     }
+}
+
+/// Whether facts begin with it, of what is not ASCII.
+fn is_first(character: char) -> bool {
+    matches!(
+        character,
+        '¥' | '€'
+            | '£'
+            | '半'
+            | '税'
+            | '〇'
+            | '零'
+            | '一'
+            | '二'
+            | '三'
+            | '四'
+            | '五'
+            | '六'
+            | '七'
+            | '八'
+            | '九'
+            | '十'
+            | '百'
+            | '千'
+            | '万'
+            | '億'
+            | '数'
+            | '何'
+            | '在'
+            | '品'
+            | '売'
+            | '完'
+            | '欠'
+            | '入'
+            | '残'
+            | 'あ'
+            | 'ラ'
+            | '明'
+            | '本'
+            | '今'
+            | '来'
+            | '発'
+            | '出'
+            | '配'
+            | '輸'
+            | 'お'
+            | '返'
+            | 'キ'
+            | '支'
+            | '到'
+            | '届'
+            | '準'
+            | '処'
+            | '手'
+    )
 }
 
 /// Whether a dot after this ends no sentence.

@@ -1,6 +1,7 @@
 //! Where an order is on its way.
 
 use super::look::{Look, Undecided, has_word};
+use super::phrases::Sort;
 
 /// Say that a thing holds under a condition or of orders in general.
 const SUPPOSING: [&str; 25] = [
@@ -66,40 +67,6 @@ impl Look<'_> {
     }
 
     fn order_state_en(&self, at: usize) -> Result<Option<usize>, Undecided> {
-        /// Said of hardly anything but an order.
-        const SENT: [&str; 9] = [
-            "shipped",
-            "dispatched",
-            "out for delivery",
-            "pending payment",
-            "awaiting payment",
-            "awaiting shipment",
-            "ready for pickup",
-            "left our warehouse",
-            "with the carrier",
-        ];
-        /// Said of many things.
-        const OTHER: [&str; 19] = [
-            "delivered",
-            "cancelled",
-            "canceled",
-            "refunded",
-            "returned",
-            "in transit",
-            "on its way",
-            "on the way",
-            "on their way",
-            "processing",
-            "being processed",
-            "being prepared",
-            "being packed",
-            "being shipped",
-            "packed",
-            "preparing for shipment",
-            "arrived",
-            "confirmed",
-            "preordered",
-        ];
         const AUXILIARIES: [&str; 23] = [
             "has ",
             "have ",
@@ -129,9 +96,9 @@ impl Look<'_> {
         if self.at(at)? == 'n' {
             start = self.skip(at, &["not yet been ", "not been ", "not yet ", "not "])?;
         }
-        let (end, sent) = match self.any_word(start, &SENT)? {
+        let (end, sent) = match self.phrase(start, Sort::Sent)? {
             Some(end) => (end, true),
-            None => match self.any_word(start, &OTHER)? {
+            None => match self.phrase(start, Sort::State)? {
                 Some(end) => (end, false),
                 None => return Ok(None),
             },

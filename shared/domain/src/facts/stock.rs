@@ -4,6 +4,7 @@
 //! stock leave within two days`, `if it is sold out`, 「在庫切れの商品は」.
 
 use super::look::{Look, Undecided, has_word};
+use super::phrases::Sort;
 
 /// Makes a sentence that is no claim.
 const SUPPOSING: [&str; 22] = [
@@ -186,28 +187,7 @@ impl Look<'_> {
     }
 
     fn stock_en(&self, at: usize) -> Result<Option<usize>, Undecided> {
-        const CLAIMS: [&str; 19] = [
-            "in stock",
-            "out of stock",
-            "sold out",
-            "not in stock",
-            "no longer in stock",
-            "not out of stock",
-            "not sold out",
-            "isn't in stock",
-            "aren't in stock",
-            "isn't sold out",
-            "back in stock",
-            "low in stock",
-            "low on stock",
-            "low stock",
-            "limited stock",
-            "running low",
-            "nearly sold out",
-            "almost sold out",
-            "backordered",
-        ];
-        if let Some(end) = self.any_word(at, &CLAIMS)? {
+        if let Some(end) = self.phrase(at, Sort::Stock)? {
             let described = self.any(end, &DESCRIBED)?.is_some();
             let sentence = self.sentence();
             let predicate = self.at(at)? != 's'

@@ -12,6 +12,8 @@ pub(super) fn normalise(text: &str) -> Vec<char> {
             ' ' | '\t' | '\r' | '\u{3000}' => push_space(&mut normal, ' '),
             '!'..='~' => push(&mut normal, character.to_ascii_lowercase()),
             '、' | '。' | 'ぁ'..='ゖ' | 'ァ'..='ヿ' | '一'..='\u{9fff}' => push(&mut normal, character),
+            // One of these may stand for eighteen letters, none of which matters.
+            '\u{fb50}'..='\u{fdff}' => normal.push(character),
             _ if is_invisible(character) => {}
             '\u{e0020}'..='\u{e007e}' => {
                 let hidden = u32::from(character).checked_sub(0xe0000).and_then(char::from_u32);
