@@ -17,13 +17,16 @@ const KANA_FOLDED_CHARS_MIN: usize = 5;
 const UTTERANCES_MIN: usize = 2;
 
 /// Times all utterances are learned from.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 10;
 
 /// How far one utterance moves the weights.
 const RATE: f32 = 0.35;
 
 /// What draws every weight back to nothing, each time it is moved.
 const DECAY: f32 = 2e-4;
+
+/// Pairs of utterances with different wishes, which together are unsure.
+const PAIRS: usize = 120;
 
 /// An utterance with its label.
 #[derive(Debug, Clone)]
@@ -290,6 +293,21 @@ fn varied(utterances: &[Utterance]) -> Result<Vec<(usize, String)>> {
             let last = after[random.below(after.len())];
             varied.push((*class, format!("{first}{space}{text}")));
             varied.push((*class, format!("{second}{space}{first}{space}{text}{space}{last}")));
+        }
+    }
+    let short: Vec<&Utterance> = utterances
+        .iter()
+        .filter(|utterance| utterance.class < CLASSES - 2 && utterance.text.chars().count() < 40)
+        .collect();
+    for _ in 0..PAIRS {
+        let (one, other) = (short[random.below(short.len())], short[random.below(short.len())]);
+        if one.class != other.class && one.locale == other.locale {
+            let joints: &[&str] = match one.locale.as_str() {
+                "en" => &[" and also ", ", and another thing: ", " and at the same time ", ", both equally: "],
+                _ => &["のと、あと", "。それと", "、それから同じくらい", "、両方："],
+            };
+            let joint = joints[random.below(joints.len())];
+            varied.push((CLASSES - 1, format!("{}{joint}{}", one.text, other.text)));
         }
     }
     Ok(varied)

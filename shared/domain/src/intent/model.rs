@@ -107,7 +107,7 @@ pub fn bucket(hash: u32) -> usize {
 
 /// What each feature of a message counts, by the sum of their squared values: so long messages are not surer than short ones.
 pub fn share(squares: u32) -> f32 {
-    1.0 / (squares.max(4) as f32).sqrt()
+    1.0 / (squares.clamp(4, 100) as f32).sqrt()
 }
 
 /// Makes scores likelihoods. The same on every machine, as it only adds, multiplies and divides.
