@@ -144,8 +144,8 @@ impl fmt::Display for Principal {
     }
 }
 
-/// SHA-256 of a text, in base64.
-pub(crate) fn digest(parts: &[&str]) -> String {
+/// SHA-256 of texts in their order, in base64 for URLs.
+pub fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

@@ -37,6 +37,9 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> Calls<C, M, H> {
     ) -> Result<T, Failure> {
         let breaker = self.breakers.of(upstream);
         let began = self.clock.now_ms();
+        if began >= deadline {
+            return Err(Failure::Late);
+        }
         let (passage, transition) = breaker.enter(began, self.hints.breaker(upstream));
         self.tell(upstream, transition);
         let Some(passage) = passage else {

@@ -47,6 +47,13 @@ pub(crate) enum Failure {
     },
 }
 
+/// Without what is there instead.
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Malformed { line: error.line(), column: error.column() }
+    }
+}
+
 impl Failure {
     /// Whether the same request may succeed a moment later.
     pub(crate) fn may_pass(&self) -> bool {
@@ -117,8 +124,7 @@ pub(crate) async fn ask<T: DeserializeOwned>(request: RequestBuilder) -> Result<
         return Err(Failure::Malformed { line: 0, column: 0 });
     }
     let body = read(answer).await?;
-    let malformed = |error: serde_json::Error| Failure::Malformed { line: error.line(), column: error.column() };
-    serde_json::from_slice(&body).map(Some).map_err(malformed)
+    Ok(Some(serde_json::from_slice(&body)?))
 }
 
 /// The body, as far as it may reach: a service that never ends is cut off.

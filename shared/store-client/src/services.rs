@@ -4,10 +4,9 @@ use domain::breaker::Upstream;
 use domain::limits::ID_BYTES_MAX;
 use domain::metrics::Metrics;
 use domain::ports::{Clock, SharedHints};
-use domain::prompt::cut;
 use domain::store::{
     Article, ArticlePage, OfferPage, Order, OrderPage, Product, ProductOffer, ProductPage, Promotion, PromotionPage,
-    Recommendation, RecommendationPage, Review, ReviewPage, SEARCH_TEXT_CHARS_MAX,
+    Recommendation, RecommendationPage, Review, ReviewPage,
 };
 use reqwest::{RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
@@ -15,11 +14,6 @@ use serde::de::DeserializeOwned;
 use crate::calls::Calls;
 use crate::configuration::{ServiceConfiguration, StoreConfiguration};
 use crate::http::{Failure, Http, ask};
-
-/// The part of a question the services search with: the rest of a long one would not fit their URLs.
-pub(crate) fn searched(question: &str) -> &str {
-    cut(question, SEARCH_TEXT_CHARS_MAX)
-}
 
 /// The services as they answer now. Each call ends before its deadline, Unix milliseconds.
 #[derive(Debug)]
@@ -55,7 +49,7 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> Services<C, M, H> {
     }
 
     pub(crate) async fn search(&self, query: &str, limit: usize, deadline: u64) -> Result<Vec<Product>, Failure> {
-        let complete = |request: RequestBuilder| request.query(&[("q", searched(query))]).query(&[("limit", limit)]);
+        let complete = |request: RequestBuilder| request.query(&[("q", query)]).query(&[("limit", limit)]);
         let page: Option<ProductPage> = self.ask(self.catalog(), deadline, &["catalog", "search"], complete).await?;
         Ok(page.unwrap_or_default().products)
     }
@@ -137,7 +131,7 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> Services<C, M, H> {
 
     pub(crate) async fn articles(&self, query: &str, limit: usize, deadline: u64) -> Result<Vec<Article>, Failure> {
         let service = (Upstream::Knowledge, &self.configuration.knowledge);
-        let complete = |request: RequestBuilder| request.query(&[("q", searched(query))]).query(&[("limit", limit)]);
+        let complete = |request: RequestBuilder| request.query(&[("q", query)]).query(&[("limit", limit)]);
         let page: Option<ArticlePage> = self.ask(service, deadline, &["knowledge", "search"], complete).await?;
         Ok(page.unwrap_or_default().articles)
     }

@@ -2,15 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod cache;
 mod calls;
 mod clock;
 mod fake;
 mod requests;
+mod shop;
 
 use std::time::Duration;
 
 use domain::ports::Unavailable;
-use store_client::{ServiceConfiguration, StoreClient, StoreConfiguration};
+use store_client::{ServiceConfiguration, StoreClient, StoreConfiguration, ValkeyConfiguration};
 use testkit::{RecordedMetrics, ScriptedHints};
 
 use crate::clock::SkippingClock;
@@ -63,8 +65,12 @@ struct World {
 
 impl World {
     fn new(configuration: StoreConfiguration) -> Self {
-        let (clock, metrics, hints) = (SkippingClock::start(), RecordedMetrics::default(), ScriptedHints::default());
-        let client = StoreClient::new(configuration, None, clock.clone(), metrics.clone(), hints.clone());
+        Self::with(configuration, None, SkippingClock::start())
+    }
+
+    fn with(configuration: StoreConfiguration, valkey: Option<ValkeyConfiguration>, clock: SkippingClock) -> Self {
+        let (metrics, hints) = (RecordedMetrics::default(), ScriptedHints::default());
+        let client = StoreClient::new(configuration, valkey, clock.clone(), metrics.clone(), hints.clone());
         Self { client, clock, metrics, hints }
     }
 }
