@@ -23,11 +23,11 @@ use crate::world::{
     stocked, take, tasks, the_turn, types, wait, worker,
 };
 
-/// A world whose turn waits in the queue: the model was throttled after `said`, and will answer like this.
+/// A world whose turn waits in the queue: the model broke off after `said`, and will answer like this.
 fn queued(said: &str, then: Vec<Step>) -> InMemory {
     let ports = stocked();
     let said = if said.is_empty() { vec![] } else { vec![Step::Say(said.to_owned())] };
-    ports.model.follow_once(said.into_iter().chain([Step::Fail(ModelFailure::Throttled)]).collect());
+    ports.model.follow_once(said.into_iter().chain([Step::Fail(ModelFailure::Unavailable)]).collect());
     ports.model.follow(then);
     assert_eq!(asked(&ports), Told::Frames);
     assert_eq!(phase(&ports), Phase::Queued { since: START_MS });
@@ -165,7 +165,7 @@ fn a_turn_is_finished_once_however_often_it_is_asked_for() {
         let (one, other) = ports.clock.block_on(join(perform(&workers[0], &task), perform(&workers[1], &task)));
         let done: Vec<Done> = [one, other].into_iter().map(Result::unwrap).collect();
         assert!(done.contains(&Done::Done));
-        assert_eq!(ports.model.asked().len(), 2, "throttled, and answered");
+        assert_eq!(ports.model.asked().len(), 2, "broken off, and answered");
         assert_eq!(performed(&ports, &task).unwrap(), Done::Done);
         assert_eq!(ports.model.asked().len(), 2);
         assert_eq!(read(&frames(&ports, "a")), put_together(&the_turn(&ports).journal.frames));

@@ -27,6 +27,7 @@ mod lease;
 mod prompt;
 mod protocol;
 mod reminder;
+mod route;
 mod takeover;
 mod turn;
 mod watchdog;
