@@ -99,7 +99,15 @@ fn waiting_for_nothing_is_reported() {
 }
 
 fn prompt() -> Prompt {
-    Prompt { system: String::new(), messages: Vec::new(), prefill: None, answer_tokens_max: 1 }
+    Prompt {
+        system: String::new(),
+        messages: Vec::new(),
+        question_at: 0,
+        prefill: None,
+        model: ModelChoice::Primary,
+        answer_tokens_max: 1,
+        instructions_dropped: 0,
+    }
 }
 
 fn ended(follow_up: bool) -> TurnEnded {
