@@ -97,7 +97,7 @@ fn a_turn_may_be_taken_over_a_margin_after_its_lease() {
 
 #[test]
 fn a_write_whose_acknowledgement_was_lost_is_recognised_and_counted_once() {
-    let script = || pieces(&["One ", "two ", "three ", "four."], 700);
+    let script = || pieces(&["Alpha ", "beta ", "gamma ", "delta."], 700);
     let rehearsal = stocked();
     rehearsal.model.follow(script());
     asked(&rehearsal);
@@ -109,7 +109,7 @@ fn a_write_whose_acknowledgement_was_lost_is_recognised_and_counted_once() {
         ports.faults.plan(*write, Fault::FailAfter);
         assert_eq!(asked(&ports), Told::Frames);
         let turn = the_turn(&ports);
-        assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Completed, "One two three four."));
+        assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Completed, "Alpha beta gamma delta."));
         assert_eq!(read(&frames(&ports, "a")), put_together(&turn.journal.frames));
         let mut next = 0;
         for frame in &turn.journal.frames {
