@@ -77,6 +77,8 @@ const VERBS_JA: [&str; 29] = [
     "出荷され",
     "着きます",
 ];
+/// How far before a day it may be said that it is one of delivery.
+const BEFORE_CHARS: usize = 16;
 /// What precedes one.
 const BEFORE_JA: [&str; 16] = [
     "お届け予定",
@@ -217,11 +219,12 @@ impl Look<'_> {
         if self.any(verb, &VERBS_JA)?.is_some() {
             return Ok(Some(end));
         }
-        let sentence = self.sentence();
-        let told = BEFORE_JA.iter().filter_map(|before| sentence.rfind(before)).max();
-        let near = told.is_some_and(|at| sentence.get(at..).is_some_and(|after| after.chars().count() <= 16));
-        let closes = self.closes(end, &["で", "に", "頃", "ごろ", "の予", "から", "とな", "以降", "まで", "と"])?;
-        Ok((near && closes).then_some(end))
+        if !self.closes(end, &["で", "に", "頃", "ごろ", "の予", "から", "とな", "以降", "まで", "と"])?
+        {
+            return Ok(None);
+        }
+        let tail = self.tail(BEFORE_CHARS);
+        Ok(BEFORE_JA.iter().any(|before| tail.contains(before)).then_some(end))
     }
 
     /// Whether the sentence so far says that something arrives.
