@@ -281,8 +281,8 @@ impl Look<'_> {
             },
         };
         let Some((end, currency)) = unit else { return Ok(None) };
-        // 関東一円 is a region.
-        if !self.at(at)?.is_ascii() && last.end == at + 1 && is_kanji(self.before(at)) {
+        // 関東一円 is a region, and 一円を笑う者 a saying.
+        if last.end == at + 1 && self.at(at)? == '一' {
             return Ok(None);
         }
         let end = self
@@ -415,10 +415,6 @@ impl Look<'_> {
 fn kanji_digit(character: char) -> Option<u64> {
     let at = "〇一二三四五六七八九".chars().position(|digit| digit == character);
     at.or((character == '零').then_some(0)).and_then(|at| u64::try_from(at).ok())
-}
-
-pub(super) fn is_kanji(character: char) -> bool {
-    ('\u{3400}'..='\u{9fff}').contains(&character)
 }
 
 fn is_katakana(character: char) -> bool {

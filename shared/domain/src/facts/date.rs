@@ -229,7 +229,7 @@ impl Look<'_> {
 
     /// Whether the sentence so far says that something arrives.
     fn arrives(&self) -> bool {
-        const VERBS: [&str; 20] = [
+        const VERBS: [&str; 21] = [
             "arrive",
             "arrives",
             "arriving",
@@ -246,35 +246,15 @@ impl Look<'_> {
             "reach you",
             "be there",
             "be with you",
+            "get to you",
             "get it",
             "receive it",
             "eta",
             "be here",
         ];
-        const SUBJECTS: [&str; 23] = [
-            "order",
-            "parcel",
-            "package",
-            "shipment",
-            "delivery",
-            "it",
-            "they",
-            "book",
-            "books",
-            "volume",
-            "volumes",
-            "copy",
-            "copies",
-            "item",
-            "items",
-            "set",
-            "you",
-            "we",
-            "pre-order",
-            "preorder",
-            "eta",
-            "your",
-            "should",
+        const SUBJECTS: [&str; 20] = [
+            "order", "parcel", "package", "shipment", "delivery", "it", "book", "books", "volume", "volumes", "copy",
+            "copies", "item", "items", "set", "your", "should", "will", "ll", "expected",
         ];
         const RELEASES: [&str; 5] = ["release", "released", "releases", "published", "published in"];
         let sentence = self.sentence();
@@ -284,7 +264,7 @@ impl Look<'_> {
             && has_word(after, &VERBS)
             && !has_word(after, &RELEASES)
             && (has_word(before, &SUBJECTS)
-                || before.trim().is_empty()
+                || before.trim().is_empty() && after.starts_with("arriv")
                 || after.starts_with("delivery")
                 || after.starts_with("eta"))
     }

@@ -67,7 +67,7 @@ impl Look<'_> {
     }
 
     fn order_state_en(&self, at: usize) -> Result<Option<usize>, Undecided> {
-        const AUXILIARIES: [&str; 23] = [
+        const AUXILIARIES: [&str; 27] = [
             "has ",
             "have ",
             "had ",
@@ -91,6 +91,10 @@ impl Look<'_> {
             "as ",
             "still ",
             "'re ",
+            "is: ",
+            "order ",
+            "parcel ",
+            "package ",
         ];
         let mut start = at;
         if self.at(at)? == 'n' {
@@ -112,7 +116,7 @@ impl Look<'_> {
             return Ok(None);
         }
         let spoken_of = has_word(&self.context(), &SUBJECTS);
-        let stated = AUXILIARIES.iter().any(|word| sentence.ends_with(word)) || start > at;
+        let stated = start > at || self.follows(&AUXILIARIES);
         Ok((stated && (sent || spoken_of)).then_some(end))
     }
 

@@ -85,7 +85,8 @@ const NOUN_ENDINGS: [&str; 26] = [
     "とのこと",
 ];
 /// How a verb that says that something is or is not there ends a claim.
-const VERB_ENDINGS: [&str; 9] = ["ので", "ため", "から", "よう", "が、", "し、", "よ", "です", "とのこと"];
+const VERB_ENDINGS: [&str; 11] =
+    ["状況です", "状態です", "ので", "ため", "から", "よう", "が、", "し、", "よ", "です", "とのこと"];
 const COUNTERS: [&str; 7] = ["冊", "点", "部", "個", "セット", "件", "巻"];
 
 impl Look<'_> {
@@ -96,7 +97,10 @@ impl Look<'_> {
             '品' | '売' | '完' | '欠' | '入' => {
                 let noun =
                     self.any(at, &["品切れ", "品切", "売り切れ", "売切れ", "売切", "完売", "欠品", "入荷待ち"])?;
-                self.claimed(noun, &[NOUN_ENDINGS.as_slice(), &["ました", "ています", "ております"]].concat())
+                self.claimed(
+                    noun,
+                    &[NOUN_ENDINGS.as_slice(), &["ました", "ています", "ております", "てしまいました"]].concat(),
+                )
             }
             '残' | 'あ' | 'ラ' => self.remaining_ja(at),
             'a'..='z' | '0'..='9' => self.stock_en(at),
@@ -107,7 +111,6 @@ impl Look<'_> {
     /// What ends here, if it is a claim.
     fn claimed(&self, end: Option<usize>, endings: &[&str]) -> Result<Option<usize>, Undecided> {
         let Some(end) = end else { return Ok(None) };
-        // Labels are quoted.
         Ok(self.closes(end, endings)?.then_some(end))
     }
 
@@ -125,6 +128,7 @@ impl Look<'_> {
                     "まだ",
                     "すでに",
                     "十分に",
+                    "十分",
                     "豊富に",
                     "たくさん",
                     "残り",
@@ -162,7 +166,7 @@ impl Look<'_> {
             return self.claimed(Some(end), &[NOUN_ENDINGS.as_slice(), &["にご", "にあ", "く", "めで"]].concat());
         }
         // 在庫、わずか: the adverb was the claim.
-        match end > noun && matches!(self.before(end), 'か') {
+        match end > noun && matches!(self.before(end), 'か' | '分') {
             true => self.claimed(Some(end), &NOUN_ENDINGS),
             false => Ok(None),
         }
@@ -191,7 +195,7 @@ impl Look<'_> {
             let described = self.any(end, &DESCRIBED)?.is_some();
             let sentence = self.sentence();
             let predicate = self.at(at)? != 's'
-                || [
+                || self.follows(&[
                     "is ",
                     "are ",
                     "'s ",
@@ -207,9 +211,7 @@ impl Look<'_> {
                     "temporarily ",
                     "unfortunately ",
                     "both ",
-                ]
-                .iter()
-                .any(|word| sentence.ends_with(word));
+                ]);
             let supposed = has_word(&sentence, &SUPPOSING) || sentence.ends_with('"') || sentence.ends_with('\'');
             return Ok((predicate && !described && !supposed).then_some(end));
         }
@@ -218,14 +220,15 @@ impl Look<'_> {
             Some(end) => self.skip(end, &[" "])?,
             None => at,
         };
-        let Some(counted) = self
-            .any_word(number, &["a few", "a couple"])?
-            .map(Ok)
-            .or_else(|| self.number(number).transpose().map(|number| number.map(|number| number.end)))
-            .transpose()?
-        else {
-            return Ok(None);
+        let few = match only {
+            Some(_) => self.any_word(number, &["a few", "a couple"])?,
+            None => None,
         };
+        let counted = match few {
+            Some(few) => Some(few),
+            None => self.number(number)?.map(|number| number.end),
+        };
+        let Some(counted) = counted else { return Ok(None) };
         let mut noun = self.any_word(
             counted,
             &[
@@ -251,7 +254,7 @@ impl Look<'_> {
         )? {
             return Ok(Some(end));
         }
-        if only.is_none() && noun.is_none() {
+        if only.is_none() && noun.is_none() && !self.follows(&["there are ", "there is ", "we have "]) {
             return Ok(None);
         }
         match self
