@@ -56,7 +56,7 @@ const DESCRIBED: [&str; 20] = [
 ];
 
 /// How a noun ends a claim.
-const NOUN_ENDINGS: [&str; 26] = [
+const NOUN_ENDINGS: [&str; 21] = [
     "です",
     "でした",
     "でして",
@@ -77,12 +77,21 @@ const NOUN_ENDINGS: [&str; 26] = [
     "中となって",
     "のよう",
     "のため",
-    "しました",
+    "とのこと",
+];
+/// How a noun becomes a claim of its own.
+const VERBS: [&str; 11] = [
+    "てしまいました",
+    "ています",
+    "ております",
+    "ました",
+    "してしまいました",
     "しています",
-    "しており",
+    "しております",
+    "しました",
     "いたしました",
     "致しました",
-    "とのこと",
+    "いたしております",
 ];
 /// How a verb that says that something is or is not there ends a claim.
 const VERB_ENDINGS: [&str; 11] =
@@ -97,10 +106,15 @@ impl Look<'_> {
             '品' | '売' | '完' | '欠' | '入' => {
                 let noun =
                     self.any(at, &["品切れ", "品切", "売り切れ", "売切れ", "売切", "完売", "欠品", "入荷待ち"])?;
-                self.claimed(
-                    noun,
-                    &[NOUN_ENDINGS.as_slice(), &["ました", "ています", "ております", "てしまいました"]].concat(),
-                )
+                // The verb belongs to it.
+                let claim = match noun {
+                    Some(end) => Some(self.skip(end, &VERBS)?),
+                    None => None,
+                };
+                match claim == noun {
+                    true => self.claimed(noun, &NOUN_ENDINGS),
+                    false => Ok(claim),
+                }
             }
             '残' | 'あ' | 'ラ' => self.remaining_ja(at),
             'a'..='z' | '0'..='9' => self.stock_en(at),
