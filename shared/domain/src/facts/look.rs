@@ -134,6 +134,13 @@ impl<'a> Look<'a> {
         self.between(self.sentence_start())
     }
 
+    /// The sentence so far, from its last comma or colon on.
+    pub(super) fn clause(&self) -> String {
+        let mut sentence = self.sentence();
+        let start = sentence.rfind([',', ';', ':']).map_or(0, |at| at + 1);
+        sentence.split_off(start)
+    }
+
     /// The end of the sentence so far.
     pub(super) fn tail(&self, chars: usize) -> String {
         self.between(self.from.saturating_sub(chars).max(self.sentence_start()))

@@ -3,7 +3,7 @@
 use super::look::{Look, Undecided, has_word};
 use super::phrases::Sort;
 
-/// Say that a thing holds under a condition or of orders in general.
+/// Make a clause that holds under a condition, or of orders in general.
 const SUPPOSING: [&str; 25] = [
     "if",
     "when",
@@ -111,8 +111,8 @@ impl Look<'_> {
             end,
             &[" by", " with", " together", " to becom", " to be ", " to get", "?", "\"", " orders", " items"],
         )?;
-        let sentence = self.sentence();
-        if more.is_some() || sentence.ends_with('"') || has_word(&sentence, &SUPPOSING) {
+        let clause = self.clause();
+        if more.is_some() || clause.ends_with('"') || has_word(&clause, &SUPPOSING) {
             return Ok(None);
         }
         let spoken_of = has_word(&self.context(), &SUBJECTS);

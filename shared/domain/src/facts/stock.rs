@@ -6,8 +6,8 @@
 use super::look::{Look, Undecided, has_word};
 use super::phrases::Sort;
 
-/// Makes a sentence that is no claim.
-const SUPPOSING: [&str; 22] = [
+/// Makes a clause that is no claim.
+const SUPPOSING: [&str; 18] = [
     "if",
     "whether",
     "when",
@@ -18,7 +18,6 @@ const SUPPOSING: [&str; 22] = [
     "while",
     "before",
     "check",
-    "see",
     "notify",
     "alert",
     "items",
@@ -27,9 +26,6 @@ const SUPPOSING: [&str; 22] = [
     "anything",
     "everything",
     "keep",
-    "which",
-    "them",
-    "for",
 ];
 /// Is described rather than claimed.
 const DESCRIBED: [&str; 20] = [
@@ -207,7 +203,6 @@ impl Look<'_> {
     fn stock_en(&self, at: usize) -> Result<Option<usize>, Undecided> {
         if let Some(end) = self.phrase(at, Sort::Stock)? {
             let described = self.any(end, &DESCRIBED)?.is_some();
-            let sentence = self.sentence();
             let predicate = self.at(at)? != 's'
                 || self.follows(&[
                     "is ",
@@ -226,7 +221,8 @@ impl Look<'_> {
                     "unfortunately ",
                     "both ",
                 ]);
-            let supposed = has_word(&sentence, &SUPPOSING) || sentence.ends_with('"') || sentence.ends_with('\'');
+            let clause = self.clause();
+            let supposed = has_word(&clause, &SUPPOSING) || clause.ends_with(['"', '\'']);
             return Ok((predicate && !described && !supposed).then_some(end));
         }
         let only = self.any_word(at, &["only", "just"])?;
@@ -243,6 +239,9 @@ impl Look<'_> {
             None => self.number(number)?.map(|number| number.end),
         };
         let Some(counted) = counted else { return Ok(None) };
+        if !matches!(self.at(counted)?, ' ' | '-') {
+            return Ok(None);
+        }
         let mut noun = self.any_word(
             counted,
             &[

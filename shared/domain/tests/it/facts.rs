@@ -95,6 +95,9 @@ const FACTS: &[&str] = &[
     "現在、[stock 在庫がない]状況です。",
     "[stock 売り切れてしまいました]。",
     "There are [stock 7 left].",
+    "If you like pirates, it is [stock in stock].",
+    "Good news for you: it is [stock in stock].",
+    "As you can see, it is [stock sold out].",
     // Order states.
     "ご注文は[state 発送済み]です。",
     "ご注文は[state 発送されました]。",
@@ -120,6 +123,7 @@ const FACTS: &[&str] = &[
     "We [state shipped] your parcel.",
     "Your order MC-2026-000123 for vol. 3 has been [state refunded].",
     "Your order [state shipped] yesterday.",
+    "When I look, your order has been [state shipped].",
     "Your order status is: [state processing].",
     // Delivery dates.
     "[date 11月24日]に届きます。",
