@@ -11,7 +11,7 @@ use domain::intent::model::{self, CLASSES, INTENTS, Scores};
 use domain::intent::phrases::{self, Kind, Phrases};
 
 /// A katakana title shorter than this is not recognised in hiragana.
-const KANA_FOLDED_CHARS_MIN: usize = 5;
+const KANA_FOLDED_CHARS_MIN: usize = 4;
 
 /// Utterances with a feature for it to have weights.
 const UTTERANCES_MIN: usize = 2;
@@ -57,7 +57,12 @@ pub fn all() -> Result<[(PathBuf, Vec<u8>); 2]> {
 /// The lines of a table, without its heading, in cells.
 fn table(name: &str) -> Result<Vec<Vec<String>>> {
     let text = std::fs::read_to_string(path(name))?;
-    Ok(text.lines().skip(1).filter(|line| !line.is_empty()).map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    Ok(text
+        .lines()
+        .skip(1)
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split('\t').map(str::to_owned).collect())
+        .collect())
 }
 
 /// The name of a class.
@@ -193,13 +198,14 @@ pub fn weights(phrases: Phrases<'_>, utterances: &[Utterance]) -> Result<Vec<u8>
     let mut lessons: Vec<Lesson> = read
         .iter()
         .map(|(class, features)| {
-            let known: Vec<(usize, u8)> = features
-                .iter()
-                .filter_map(|feature| Some((*positions.get(&feature.hash)?, feature.value)))
-                .collect();
+            let known: Vec<(usize, u8)> =
+                features.iter().filter_map(|feature| Some((*positions.get(&feature.hash)?, feature.value))).collect();
             let squares = known.iter().map(|(_, value)| u32::from(*value) * u32::from(*value)).sum();
             let share = model::share(squares);
-            Lesson { class: *class, features: known.iter().map(|(at, value)| (*at, f32::from(*value) * share)).collect() }
+            Lesson {
+                class: *class,
+                features: known.iter().map(|(at, value)| (*at, f32::from(*value) * share)).collect(),
+            }
         })
         .collect();
     let (weights, biases) = learn(&mut lessons, positions.len());
@@ -266,7 +272,9 @@ fn varied(utterances: &[Utterance]) -> Result<Vec<(usize, String)>> {
     let mut random = Random(1);
     let around = table("../../tests/data/intents_around.tsv")?;
     let said = |locale: &str, place: &str| -> Vec<&str> {
-        let rows = around.iter().filter(|row| row.first().is_some_and(|cell| cell == locale) && row.get(1).is_some_and(|cell| cell == place));
+        let rows = around.iter().filter(|row| {
+            row.first().is_some_and(|cell| cell == locale) && row.get(1).is_some_and(|cell| cell == place)
+        });
         rows.filter_map(|row| row.get(2)).map(String::as_str).collect()
     };
     let mut varied: Vec<(usize, String)> =
@@ -308,7 +316,8 @@ fn varied(utterances: &[Utterance]) -> Result<Vec<(usize, String)>> {
 /// A text with one letter of a longer word left out, doubled or swapped with the next.
 fn mistyped(text: &str, random: &mut Random) -> String {
     let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
-    let long: Vec<usize> = words.iter().enumerate().filter(|(_, word)| word.is_ascii() && word.len() >= 5).map(|(at, _)| at).collect();
+    let long: Vec<usize> =
+        words.iter().enumerate().filter(|(_, word)| word.is_ascii() && word.len() >= 5).map(|(at, _)| at).collect();
     if !long.is_empty() {
         let word = &mut words[long[random.below(long.len())]];
         let at = 1 + random.below(word.len() - 2);

@@ -43,8 +43,22 @@ const TO: [&str; 11] = ["〜", "~", "-", "–", "—", "ー", "から", "より"
 
 /// After an amount, what makes it the most.
 const AT_MOST_AFTER: [&str; 16] = [
-    "以下", "以内", "いか", "いない", "まで", "より安", "より下", "を切", "しない", "or less", "or under", "or below",
-    "or cheaper", "max", "at most", "tops",
+    "以下",
+    "以内",
+    "いか",
+    "いない",
+    "まで",
+    "より安",
+    "より下",
+    "を切",
+    "しない",
+    "or less",
+    "or under",
+    "or below",
+    "or cheaper",
+    "max",
+    "at most",
+    "tops",
 ];
 
 /// After an amount, what makes it the least.
@@ -55,16 +69,53 @@ const ABOUT: [&str; 10] = ["くらい", "ぐらい", "位", "前後", "程度", 
 
 /// Before an amount, what makes it the most.
 const AT_MOST_BEFORE: [&str; 17] = [
-    "under", "below", "less than", "at most", "up to", "max", "maximum", "within", "cheaper than", "no more than",
-    "not more than", "budget of", "budget is", "budget", "予算", "予算は", "<",
+    "under",
+    "below",
+    "less than",
+    "at most",
+    "up to",
+    "max",
+    "maximum",
+    "within",
+    "cheaper than",
+    "no more than",
+    "not more than",
+    "budget of",
+    "budget is",
+    "budget",
+    "予算",
+    "予算は",
+    "<",
 ];
 
 /// Before an amount, what makes it the least.
 const AT_LEAST_BEFORE: [&str; 6] = ["over", "above", "more than", "at least", "from", ">"];
 
+/// Behind a number without a unit, what leaves it an amount of money.
+const AFTER_AMOUNT: [&str; 12] =
+    ["please", "pls", "plz", "each", "total", "in", "for", "and", "or", "if", "per", "that"];
+
+/// Behind a number and a space, words (as they are compared) that make it a count and not a volume's number.
+const COUNTED_THINGS: [&str; 12] =
+    ["copi", "cop", "book", "volum", "vol", "set", "yen", "chapter", "day", "year", "week", "time"];
+
 /// Behind a number of volumes, what makes it a count and not one volume's number.
 const COUNTED: [&str; 15] = [
-    "以内", "以下", "以上", "未満", "くらい", "ぐらい", "程度", "ほど", "前後", "分", "完結", "セット", "ずつ", "しか", "だけ",
+    "以内",
+    "以下",
+    "以上",
+    "未満",
+    "くらい",
+    "ぐらい",
+    "程度",
+    "ほど",
+    "前後",
+    "分",
+    "完結",
+    "セット",
+    "ずつ",
+    "しか",
+    "だけ",
 ];
 
 const NUMBER_WORDS: [(&str, u32); 32] = [
@@ -114,7 +165,9 @@ pub(super) fn recognise(text: &[char]) -> (Entities, Vec<char>) {
         // What cannot begin anything below is passed over quickly.
         let begins = starts && (is_ascii_alphanumeric(char) || is_numeral(char) || matches!(char, '第' | '#' | '¥'));
         if !begins {
-            if entities.title.is_none() && let Some(title) = cursor.quoted() {
+            if entities.title.is_none()
+                && let Some(title) = cursor.quoted()
+            {
                 entities.title = Some(title);
                 marked.push(mark::TITLE);
             }
@@ -155,7 +208,10 @@ pub(super) fn bare_volume(after_title: &[char]) -> Option<u32> {
     let cursor = cursor.skip(cursor.spaces());
     let (volume, digits) = cursor.digits()?;
     let next = cursor.skip(digits).char();
-    let counts = next.is_some_and(|next| is_ascii_alphanumeric(next) || "円冊年歳才人月日時つ話千万枚点個割セ".contains(next));
+    let counts =
+        next.is_some_and(|next| is_ascii_alphanumeric(next) || "円冊年歳才人月日時つ話千万枚点個割セ".contains(next));
+    let after = cursor.skip(digits);
+    let counts = counts || after.skip(after.spaces()).one_of(&COUNTED_THINGS).is_some();
     (!counts && volume <= VOLUME_MAX).then_some(volume)
 }
 
@@ -210,7 +266,9 @@ impl Cursor<'_> {
         let end = before.iter().rposition(|char| *char != ' ').map_or(0, |last| last + 1);
         words.iter().any(|word| {
             let start = end.checked_sub(word.chars().count());
-            let start = start.filter(|start| Cursor { at: *start, ..self }.rest().iter().copied().zip(word.chars()).all(|(a, b)| a == b));
+            let start = start.filter(|start| {
+                Cursor { at: *start, ..self }.rest().iter().copied().zip(word.chars()).all(|(a, b)| a == b)
+            });
             start.is_some_and(|start| {
                 let latin = word.starts_with(|char: char| char.is_ascii_alphabetic());
                 let joined = start.checked_sub(1).and_then(|at| before.get(at)).is_some_and(char::is_ascii_alphabetic);
@@ -234,7 +292,9 @@ impl Cursor<'_> {
         let title: String = rest.get(..length)?.iter().collect();
         let title = title.trim();
         let after = self.skip(length + 2);
-        let is_said = after.one_of(&["と出", "って出", "と表示", "って表示", "と言", "って言", "というエラー", "エラー", "error"]).is_some();
+        let is_said = after
+            .one_of(&["と出", "って出", "と表示", "って表示", "と言", "って言", "というエラー", "エラー", "error"])
+            .is_some();
         (title.contains(char::is_alphanumeric) && !is_said).then(|| title.to_owned())
     }
 
@@ -382,11 +442,12 @@ impl Cursor<'_> {
             return Some((price, length + longer));
         }
         let at_most_before = self.follows(&AT_MOST_BEFORE);
-        let is_word = end.char().is_some_and(|next| is_ascii_alphanumeric(next) || is_kanji(next) || next == '%');
-        if !in_yen && (!at_most_before || low < 100 || is_word) {
+        let after = end.skip(end.spaces());
+        let counts = end.char().is_some_and(|next| is_ascii_alphanumeric(next) || is_kanji(next) || next == '%')
+            || after.char().is_some_and(|next| next.is_ascii_alphabetic()) && after.one_of(&AFTER_AMOUNT).is_none();
+        if !in_yen && (!at_most_before || low < 100 || counts) {
             return None;
         }
-        let after = end.skip(end.spaces());
         let about = after.one_of(&ABOUT);
         let after = after.skip(about.unwrap_or(0));
         let only = |min_yen, max_yen| PriceRange { min_yen, max_yen };

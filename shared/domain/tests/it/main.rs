@@ -20,6 +20,7 @@ mod documents;
 mod follow_up;
 mod gather;
 mod ids;
+mod intent;
 mod lease;
 mod prompt;
 mod protocol;
