@@ -51,7 +51,7 @@ fn offers(products: &[Product]) -> Vec<&Offer> {
 }
 
 /// Each thing that is kept: where it comes from, how long it is fresh, and how it is asked for.
-const KINDS: [(&str, u64); 7] = [
+pub const KINDS: [(&str, u64); 7] = [
     ("/catalog/search", PRODUCT_CACHE_MS),
     ("/catalog/products/one-1", PRODUCT_CACHE_MS),
     ("/recommendations", RECOMMENDATIONS_CACHE_MS),
@@ -62,7 +62,7 @@ const KINDS: [(&str, u64); 7] = [
 ];
 
 /// Asks for one of [`KINDS`]; how many entries it has, and those products' offers.
-async fn ask(client: &Client, path: &str) -> Result<(usize, Vec<Option<Offer>>), domain::ports::Unavailable> {
+pub async fn ask(client: &Client, path: &str) -> Result<(usize, Vec<Option<Offer>>), domain::ports::Unavailable> {
     let id = samples::product_id("one-1");
     let of = |products: Vec<Product>| (products.len(), products.into_iter().map(|product| product.offer).collect());
     Ok(match path {
