@@ -82,10 +82,11 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> CachedServices<C, M
             Some(held) if self.is_fresh(&held, question) => (held.items, CacheOutcome::HitInProcess),
             held => {
                 let mut leads = false;
-                let call = async {
+                // In a box, so that a request which finds its answer in memory is small.
+                let call = Box::pin(async {
                     leads = true;
                     self.fly(question, span, held, ask).await
-                };
+                });
                 // Those who want more entries cannot share a call with those who want fewer.
                 let found = self.look_ups.join(&format!("{} {}", question.limit, question.key), call).await;
                 let outcome = match &found {
@@ -209,14 +210,14 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> CachedServices<C, M
     async fn offers(&self, ids: &BTreeSet<String>, span: Span) -> Result<Offers, Arc<Failure>> {
         let ids = ids.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         loop {
-            let call = async {
+            let call = Box::pin(async {
                 let sent = self.clock().monotonic_ms();
                 let offers = self.services.offers(&ids, span.deadline).await;
                 let by_id = |offers: Vec<ProductOffer>| {
                     Arc::new(offers.into_iter().map(|offer| (offer.product_id, offer.offer)).collect())
                 };
                 (sent, offers.map(by_id).map_err(Arc::new))
-            };
+            });
             // A call that is under way may have read them before; the next one has not.
             let (sent, offers) = self.offers.join(&ids, call).await;
             if sent >= span.began {

@@ -401,3 +401,12 @@ async fn an_entry_may_be_so_long_and_no_longer() {
         assert_eq!(town.shop.fake.times("/products/one-1/reviews"), calls, "{bytes}");
     }
 }
+
+/// Seven of them are part of every turn's future.
+#[test]
+fn a_request_takes_little_memory() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let town = runtime.block_on(Town::new());
+    let bytes = size_of_val(&town.client().search("pirates", 3));
+    assert!(bytes <= 4 * 1024, "{bytes} bytes");
+}

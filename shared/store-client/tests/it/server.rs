@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use store_client::ValkeyConfiguration;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
@@ -19,6 +20,9 @@ use crate::within;
 
 /// Ends the server when the test's process has ended, however that came: nobody holds the other end of the pipe then.
 const RUN: &str = r#""$0" "$@" </dev/null & read -r _; kill -9 $!"#;
+
+/// Where a server listens, in a directory of its own.
+const SOCKET: &str = "valkey.sock";
 
 /// The program, as `cargo dev` has it: the version is pinned in `local/requirements.txt`. It is installed once for all
 /// tests, next to what Cargo builds.
@@ -65,11 +69,13 @@ async fn install() -> PathBuf {
     PathBuf::from(String::from_utf8(found.stdout).unwrap().trim())
 }
 
-/// A server on a loopback port, empty at first; it ends with this value.
+/// A server, empty at first; it ends with this value. It listens on a socket of its own: a port that is free now may be
+/// somebody else's when it starts.
 pub struct Server {
-    port: u16,
+    directory: TempDir,
     arguments: Vec<&'static str>,
     process: Option<Child>,
+    way: Way,
 }
 
 impl Server {
@@ -80,12 +86,15 @@ impl Server {
 
     /// A server with more on its command line.
     pub async fn start_with(arguments: &[&'static str]) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let mut server = Self { port, arguments: arguments.to_vec(), process: None };
+        let directory = tempfile::tempdir().unwrap();
+        let way = Way::to_socket(directory.path().join(SOCKET)).await;
+        let mut server = Self { directory, arguments: arguments.to_vec(), process: None, way };
         server.restart().await;
         server
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join(SOCKET)
     }
 
     /// Starts it again, empty.
@@ -94,7 +103,8 @@ impl Server {
         let process = Command::new("sh")
             .args(["-c", RUN])
             .arg(program().await)
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--loglevel", "warning"])
+            .args(["--port", "0", "--save", "", "--loglevel", "warning", "--unixsocket"])
+            .arg(self.socket())
             .args(&self.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -102,7 +112,7 @@ impl Server {
             .unwrap();
         self.process = Some(process);
         within(async {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_err() {
+            while UnixStream::connect(self.socket()).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })
@@ -118,7 +128,7 @@ impl Server {
     }
 
     pub fn configuration(&self) -> ValkeyConfiguration {
-        at_port(self.port)
+        self.way.configuration()
     }
 
     /// A client of its own, to look inside.
@@ -145,8 +155,11 @@ pub struct Way {
 impl Way {
     /// To a server.
     pub async fn to(server: &Server) -> Self {
-        let port = server.port;
-        Self::serve(move |stream, open| pass(stream, port, open)).await
+        Self::to_socket(server.socket()).await
+    }
+
+    async fn to_socket(socket: PathBuf) -> Self {
+        Self::serve(move |stream, open| pass(stream, socket.clone(), open)).await
     }
 
     /// To somebody who says this to everything.
@@ -197,8 +210,8 @@ impl Way {
     }
 }
 
-async fn pass(client: TcpStream, port: u16, mut open: watch::Receiver<bool>) {
-    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
+async fn pass(client: TcpStream, socket: PathBuf, mut open: watch::Receiver<bool>) {
+    let Ok(server) = UnixStream::connect(socket).await else { return };
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
     let requests = tokio::io::copy(&mut from_client, &mut to_server);
