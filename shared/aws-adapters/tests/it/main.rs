@@ -11,6 +11,7 @@ mod fake;
 mod follow_ups;
 mod identity;
 mod model;
+mod opensearch;
 mod quarantine;
 mod queues;
 mod sender;
