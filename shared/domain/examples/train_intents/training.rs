@@ -132,7 +132,7 @@ pub fn phrases() -> Result<Vec<u8>> {
         counts[*bucket] += 1;
         rows.extend((texts.len() as u32).to_le_bytes());
         rows.extend((phrase.len() as u16).to_le_bytes());
-        rows.extend([*kind, 0]);
+        rows.extend([*kind, phrases::third(phrase.chars().nth(2))]);
         let name = names.iter().position(|other| other == name).unwrap_or_default();
         rows.extend((name as u16).to_le_bytes());
         texts.extend_from_slice(phrase.as_bytes());

@@ -24,7 +24,7 @@ pub const INTENTS: [Intent; 10] = [
 pub const CLASSES: usize = INTENTS.len() + 1;
 
 /// Buckets of features by the upper bits of their hashes.
-pub const BUCKETS: usize = 4096;
+pub const BUCKETS: usize = 16_384;
 
 /// A value for each of the [`INTENTS`], and for "unsure".
 pub type Scores = [f32; CLASSES];
@@ -102,7 +102,7 @@ impl<'a> Model<'a> {
 
 /// The bucket of a feature.
 pub fn bucket(hash: u32) -> usize {
-    usize::try_from(hash >> 20).unwrap_or_default()
+    usize::try_from(hash >> 18).unwrap_or_default()
 }
 
 /// What each feature of a message counts, by the sum of their squared values: so long messages are not surer than short ones.
