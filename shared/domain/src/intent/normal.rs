@@ -140,7 +140,7 @@ impl Normal {
         Self::of(readable(text)).folded.into_iter().collect()
     }
 
-    /// Of characters that are [`readable`], or marks.
+    /// Of characters in unified forms and lower case, or marks.
     pub fn of(chars: impl IntoIterator<Item = char>) -> Self {
         let mut folding = Folding::default();
         for char in chars {
