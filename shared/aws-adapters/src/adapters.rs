@@ -5,7 +5,7 @@ use domain::guarded_model::GuardedModel;
 use domain::pages::StorePages;
 use domain::ports::{CacheInvalidations, Ports, TurnPorts, Unavailable};
 use domain::redrive::Redriver;
-use store_client::StoreClient;
+use store_client::{StoreClient, ValkeyCache};
 
 use crate::configuration::{
     AnswerConfiguration, InvalidatorConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration,
@@ -273,8 +273,9 @@ impl InvalidatorAdapters {
         let InvalidatorConfiguration { table_name, store, valkey } = configuration;
         let hints = DynamoDbHints::new(clients::dynamodb(sdk), table_name, SystemClock);
         let metrics = EmbeddedMetrics::new("cache-invalidator");
+        let opened = valkey.as_ref().and_then(|valkey| ValkeyCache::new(valkey, SystemClock).ok());
         Self {
-            caches: SharedCaches { hints: hints.clone() },
+            caches: SharedCaches { hints: hints.clone(), valkey: opened },
             store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics.clone(), hints),
             metrics,
         }
@@ -285,12 +286,22 @@ impl InvalidatorAdapters {
 #[derive(Debug)]
 pub struct SharedCaches {
     hints: Hints,
+    valkey: Option<ValkeyCache<SystemClock>>,
 }
 
 impl CacheInvalidations for SharedCaches {
     async fn invalidate(&self, tags: &[String], now: u64) -> Result<(), Unavailable> {
         // First, for whatever was read before this counts as out of date, wherever it is kept.
-        self.hints.invalidate(tags, now).await
+        self.hints.invalidate(tags, now).await?;
+        let Some(valkey) = &self.valkey else { return Ok(()) };
+        for tag in tags {
+            if let Err(error) = valkey.forget(tag).await {
+                // What is in there is too old for everybody who has heard.
+                tracing::warn!(error = &error as &dyn std::error::Error, "Valkey still has what is out of date");
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -178,20 +178,20 @@ impl TokenBudgets for DynamoDbBudgets {
         let in_shard = |shard| Reservation { model, minute, shard, tokens };
         let Some(budget) = self.limits.of(model) else { return Ok(Some(in_shard(0))) };
         let until = now.saturating_add(BUDGET_REFUSAL_MS);
-        let shards = self.candidates(budget, model, tokens, now);
-        let asked = !shards.is_empty();
-        for shard in shards {
+        let refusal = |left: u64| Refusal { tokens: left.saturating_add(1), until };
+        let mut most_left = None;
+        for shard in self.candidates(budget, model, tokens, now) {
             let reservation = in_shard(shard);
             match self.take(&reservation, budget.part(shard)).await? {
                 Ok(()) => return Ok(Some(reservation)),
-                Err(left) => self.learn(model, minute, |known| {
-                    known.by_shard.insert(shard, Refusal { tokens: left.saturating_add(1), until });
-                }),
+                Err(left) => {
+                    most_left = most_left.max(Some(left));
+                    self.learn(model, minute, |known| _ = known.by_shard.insert(shard, refusal(left)));
+                }
             }
         }
-        if asked {
-            self.learn(model, minute, |known| known.by_all = Some(Refusal { tokens, until }));
-        }
+        // Parts fill up alike: what these had not, the others have not.
+        self.learn(model, minute, |known| known.by_all = most_left.map(refusal).or(known.by_all));
         Ok(None)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Every problem is reported, in one line; nothing is silently replaced.
 
+use crate::OpenSearchConfiguration;
 use domain::ids::SessionKey;
 use store_client::{ServiceConfiguration, StoreConfiguration, ValkeyConfiguration};
 
@@ -346,6 +347,14 @@ fn store_configuration(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> 
     }
 }
 
+fn open_search_configuration(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<OpenSearchConfiguration> {
+    let (index, embedding_model_id) = (reader.required("OPENSEARCH_INDEX"), reader.required("EMBEDDING_MODEL_ID"));
+    let region = reader.optional("AWS_REGION").unwrap_or_default();
+    let endpoint = reader.optional("OPENSEARCH_URL")?;
+    let pipeline = format!("{index}-hybrid");
+    Some(OpenSearchConfiguration { endpoint, index, pipeline, embedding_model_id, region })
+}
+
 fn valkey_configuration(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<ValkeyConfiguration> {
     let (username, password) = (reader.optional("VALKEY_USERNAME"), reader.optional("VALKEY_PASSWORD"));
     reader.optional("VALKEY_URL").map(|url| ValkeyConfiguration { url, username, password })
@@ -386,6 +395,8 @@ pub struct AnswerConfiguration {
     pub store: StoreConfiguration,
     /// The cache that environments share.
     pub valkey: Option<ValkeyConfiguration>,
+    /// What searches the help articles in place of the service.
+    pub open_search: Option<OpenSearchConfiguration>,
     /// Where the store's pages are, without a slash at the end.
     pub page_url: String,
     /// The topic of conversations that a person should take on.
@@ -399,6 +410,7 @@ impl AnswerConfiguration {
             models: ModelConfiguration::read(reader),
             store: store_configuration(reader),
             valkey: valkey_configuration(reader),
+            open_search: open_search_configuration(reader),
             page_url: reader.url("STORE_PAGE_URL"),
             escalations_topic_arn: reader.required("ESCALATIONS_TOPIC_ARN"),
         }
@@ -596,7 +608,10 @@ mod tests {
     ) {
         let names = RefCell::new(BTreeSet::from(["LOG_LEVEL".to_owned()]));
         let lookup = |name: &str| {
-            names.borrow_mut().insert(name.to_owned());
+            // Lambda sets these.
+            if !name.starts_with("AWS_") {
+                names.borrow_mut().insert(name.to_owned());
+            }
             complete(name)
         };
         assert!(read(&lookup).is_ok());

@@ -1,30 +1,78 @@
 //! The store's services, and OpenSearch in place of the one for the help articles where there is one.
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
+use domain::breaker::{Breaker, Transition, Upstream};
 use domain::ids::ProductId;
-use domain::ports::{StoreServices, Unavailable};
+use domain::limits::SERVICE_CALL_MS;
+use domain::metrics::{Measure, Metrics as _};
+use domain::ports::{Clock as _, SharedHints as _, StoreServices, Unavailable};
 use domain::store::{Article, Order, Product, Promotion, Recommendation, Review};
 use store_client::StoreClient;
 
 use crate::configuration::AnswerConfiguration;
-use crate::{DynamoDbHints, EmbeddedMetrics, SystemClock};
+use crate::{DynamoDbHints, EmbeddedMetrics, OpenSearchKnowledge, SystemClock};
+
+type Hints = DynamoDbHints<SystemClock>;
 
 /// What the chat asks about the store.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Services {
-    store: StoreClient<SystemClock, EmbeddedMetrics, DynamoDbHints<SystemClock>>,
+    store: StoreClient<SystemClock, EmbeddedMetrics, Hints>,
+    open_search: Option<OpenSearch>,
+}
+
+/// OpenSearch, behind a breaker as the services are.
+#[derive(Debug)]
+struct OpenSearch {
+    knowledge: OpenSearchKnowledge<SystemClock>,
+    breaker: Breaker,
+    metrics: EmbeddedMetrics,
+    hints: Hints,
 }
 
 impl Services {
     /// The services of a configuration.
-    pub fn new(
-        _sdk: &SdkConfig,
-        configuration: &AnswerConfiguration,
-        metrics: EmbeddedMetrics,
-        hints: DynamoDbHints<SystemClock>,
-    ) -> Self {
-        let AnswerConfiguration { store, valkey, .. } = configuration;
-        Self { store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics, hints) }
+    pub fn new(sdk: &SdkConfig, configuration: &AnswerConfiguration, metrics: EmbeddedMetrics, hints: Hints) -> Self {
+        let AnswerConfiguration { store, valkey, open_search, .. } = configuration;
+        let open_search = open_search.as_ref().map(|open_search| OpenSearch {
+            knowledge: OpenSearchKnowledge::new(open_search.clone(), sdk, SystemClock),
+            breaker: Breaker::default(),
+            metrics: metrics.clone(),
+            hints: hints.clone(),
+        });
+        Self { store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics, hints), open_search }
+    }
+}
+
+impl OpenSearch {
+    async fn articles(&self, query: &str, limit: usize) -> Result<Vec<Article>, Unavailable> {
+        let (passage, transition) = self.breaker.enter(SystemClock.now_ms(), self.hints.breaker(Upstream::Knowledge));
+        self.note(transition);
+        let Some(passage) = passage else {
+            self.metrics.record(Measure::spared_call(Upstream::Knowledge));
+            return Err(Unavailable { operation: "search help articles", source: "the breaker is open".into() });
+        };
+        let within = Duration::from_millis(SERVICE_CALL_MS);
+        let found = match tokio::time::timeout(within, self.knowledge.articles(query, limit)).await {
+            Ok(found) => found,
+            Err(late) => Err(Unavailable { operation: "search help articles", source: late.into() }),
+        };
+        let now = SystemClock.now_ms();
+        self.note(match &found {
+            Ok(_) => self.breaker.succeeded(passage, now),
+            Err(_) => self.breaker.failed(passage, now),
+        });
+        found
+    }
+
+    fn note(&self, transition: Option<Transition>) {
+        let Some(transition) = transition else { return };
+        self.metrics.record(Measure::breaker(Upstream::Knowledge, transition));
+        if let Transition::Opened { until } = transition {
+            self.hints.opened(Upstream::Knowledge, until);
+        }
     }
 }
 
@@ -67,6 +115,9 @@ impl StoreServices for Services {
     }
 
     async fn articles(&self, query: &str, limit: usize) -> Result<Vec<Article>, Unavailable> {
-        self.store.articles(query, limit).await
+        match &self.open_search {
+            Some(open_search) => open_search.articles(query, limit).await,
+            None => self.store.articles(query, limit).await,
+        }
     }
 }

@@ -212,7 +212,7 @@ impl<'p, P: Ports> Owner<'p, P> {
                 Workplace::FollowUpWorker => WORKER_TURN_MS,
             };
         let route = self.route.clone();
-        let mut preparing = pin!(prepare(ports, request, self.tenure.past, &route).fuse());
+        let mut preparing = prepare(ports, request, self.tenure.past, &route).boxed().fuse();
         let mut allowance = Some(allowance);
         let mut asking: Asking<'p> = Fuse::terminated();
         let mut model: Answers<'p> = Box::pin(stream::pending());

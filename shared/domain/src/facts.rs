@@ -1,14 +1,17 @@
 //! What the model may not author, on its way out: prices, discounts, stock, order states and delivery dates are taken out
-//! of the streamed answer and the shopper is pointed to the cards, which come from the store's services.
+//! of the streamed answer, and the shopper is pointed to the cards, which come from the store's services.
 //!
-//! The rules ask the model not to state such things and it is not told them; this is for the answer in which it does so
-//! nevertheless. It knows the ways in which Japanese and English usually say them, not every way: a price in verse, one
-//! spelled with spaces between its digits or a delivery that is only hinted at passes. What an article, a promotion or the
-//! shopper has stated ([`Facts::allowing`]) may be repeated, and how the store works in general may be told: `items in
-//! stock leave within two days` is no claim about a product.
+//! The rules ask the model not to state such things, and it is not told them; this is for the answer that does so
+//! nevertheless. It knows how Japanese and English usually say them, not every way: an amount with spaces between its
+//! digits, a delivery `in three days` or a state that is only hinted at passes. It looks at words and not at what is meant,
+//! so a plot may lose a sum that no text of the store names. How the store works may be told, as long as nothing is claimed
+//! of a product or an order: `items in stock leave within two days`.
 //!
-//! A filter reads the answer from left to right and says everything at once, but for an end that may still become a fact:
-//! [`FACT_CHARS_MAX`](crate::limits::FACT_CHARS_MAX) characters at the most. What it says does not depend on how the answer was cut into pieces.
+//! What [`Facts::allowing`] found in the store's own texts and the shopper's question passes wherever it is said: the
+//! filter does not know whether 440 yen are the postage or a price.
+//!
+//! A filter reads from left to right and tells everything at once, but for an end that may still become a fact: fewer than
+//! [`FACT_CHARS_MAX`](crate::limits::FACT_CHARS_MAX) characters. What it tells does not depend on how the answer was cut.
 
 mod amount;
 mod date;
@@ -31,8 +34,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The amounts of money and the discounts in these texts: articles, promotions, what products are about, and the
-    /// shopper's question.
+    /// The amounts of money and the discounts in these texts: articles, promotions, what products are about, reviews, and
+    /// the shopper's question.
     pub fn allowing<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut amounts = BTreeSet::new();
         for text in texts {

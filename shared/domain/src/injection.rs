@@ -1,7 +1,7 @@
 //! Instructions to the model that hide in texts: in a shopper's message, or in what the store's services answer.
 //!
-//! A text is read as a person would see it ([`normal`]), the words that matter are picked out of it ([`terms`]), and rules
-//! say which of them, in which order and how close to each other, are an instruction ([`rules`]). `Ignore` is none,
+//! A text is read as a person would see it (`normal`), the words that matter are picked out of it (`terms`), and rules
+//! say which of them, in which order and how close to each other, are an instruction (`rules`). `Ignore` is none,
 //! `ignore the previous instructions` is one.
 //!
 //! This recognises the attacks that are copied from page to page, in Japanese and English and with the usual disguises. It

@@ -104,8 +104,8 @@ pub const CONVERSATION_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// cards, sources and the turn's own frames stays within 45 callbacks.
 pub const COALESCING_WINDOW_MS: u64 = 120;
 
-/// What is held back of a streamed answer because it may become a price, a stock level or an order's state, Unicode scalar
-/// values: more than any way of saying one has, and less than a model says in half a second.
+/// A price, a stock level or an order's state in an answer, Unicode scalar values: more than any way of saying one has. Less
+/// than this is held back of a streamed answer.
 pub const FACT_CHARS_MAX: usize = 48;
 
 /// What is looked back at to tell whether something in an answer is such a fact, Unicode scalar values: a long sentence.

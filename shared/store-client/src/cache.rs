@@ -16,7 +16,7 @@ use crate::entry::{Entry, Item, Question, strip};
 use crate::flights::Flights;
 use crate::http::Failure;
 use crate::services::Services;
-use crate::valkey::Valkey;
+use crate::valkey::ValkeyCache;
 
 /// When a request began, and when it must have ended.
 #[derive(Debug, Clone, Copy)]
@@ -44,14 +44,14 @@ type Offers = Arc<HashMap<String, Offer>>;
 pub(crate) struct CachedServices<C, M, H> {
     pub(crate) services: Services<C, M, H>,
     in_process: Cache<String, Bytes>,
-    valkey: Option<Valkey>,
+    valkey: Option<ValkeyCache<C>>,
     look_ups: Flights<Result<Found, Arc<Failure>>>,
     /// With when they were sent, ms on the clock that never jumps.
     offers: Flights<(u64, Result<Offers, Arc<Failure>>)>,
 }
 
 impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> CachedServices<C, M, H> {
-    pub(crate) fn new(services: Services<C, M, H>, valkey: Option<Valkey>) -> Self {
+    pub(crate) fn new(services: Services<C, M, H>, valkey: Option<ValkeyCache<C>>) -> Self {
         let in_process = Cache::builder()
             .max_capacity(CACHE_ENTRIES_MAX)
             .time_to_live(Duration::from_millis(CACHE_STALE_MS))
@@ -82,10 +82,11 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> CachedServices<C, M
             Some(held) if self.is_fresh(&held, question) => (held.items, CacheOutcome::HitInProcess),
             held => {
                 let mut leads = false;
-                let call = async {
+                // In a box, so that a request which finds its answer in memory is small.
+                let call = Box::pin(async {
                     leads = true;
                     self.fly(question, span, held, ask).await
-                };
+                });
                 // Those who want more entries cannot share a call with those who want fewer.
                 let found = self.look_ups.join(&format!("{} {}", question.limit, question.key), call).await;
                 let outcome = match &found {
@@ -209,14 +210,14 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> CachedServices<C, M
     async fn offers(&self, ids: &BTreeSet<String>, span: Span) -> Result<Offers, Arc<Failure>> {
         let ids = ids.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         loop {
-            let call = async {
+            let call = Box::pin(async {
                 let sent = self.clock().monotonic_ms();
                 let offers = self.services.offers(&ids, span.deadline).await;
                 let by_id = |offers: Vec<ProductOffer>| {
                     Arc::new(offers.into_iter().map(|offer| (offer.product_id, offer.offer)).collect())
                 };
                 (sent, offers.map(by_id).map_err(Arc::new))
-            };
+            });
             // A call that is under way may have read them before; the next one has not.
             let (sent, offers) = self.offers.join(&ids, call).await;
             if sent >= span.began {
@@ -230,5 +231,47 @@ impl Found {
     fn new<X: Item>(items: &[X], asked: Option<u64>, outcome: CacheOutcome) -> Result<Self, Arc<Failure>> {
         let items = serde_json::to_vec(items).map_err(|error| Arc::new(error.into()))?;
         Ok(Self { items: items.into(), asked, outcome })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::breaker::Upstream;
+    use testkit::{ManualClock, RecordedMetrics, ScriptedHints, samples};
+
+    use super::*;
+    use crate::calls::Calls;
+    use crate::configuration::{ServiceConfiguration, StoreConfiguration};
+
+    #[test]
+    fn so_many_answers_are_kept_in_memory_and_no_more() {
+        let nowhere = || ServiceConfiguration { url: String::new(), timeout_ms: 0 };
+        let configuration = StoreConfiguration {
+            catalog: nowhere(),
+            recommendations: nowhere(),
+            orders: nowhere(),
+            promotions: nowhere(),
+            reviews: nowhere(),
+            knowledge: nowhere(),
+            store_key: String::new(),
+        };
+        let calls = Calls::new(ManualClock::new(), RecordedMetrics::default(), ScriptedHints::default());
+        let services = CachedServices::new(Services::new(configuration, calls), None);
+        for (answers, kept) in
+            [(0..CACHE_ENTRIES_MAX, CACHE_ENTRIES_MAX), (0..CACHE_ENTRIES_MAX + 1, CACHE_ENTRIES_MAX)]
+        {
+            for number in answers {
+                let question = Question {
+                    upstream: Upstream::Catalog,
+                    key: number.to_string(),
+                    tags: Vec::new(),
+                    fresh_ms: 1,
+                    limit: 1,
+                };
+                services.keep_in_process(&question, &Entry::new(&question, 1, vec![samples::product("one-1")]));
+            }
+            services.in_process.run_pending_tasks();
+            assert_eq!(services.in_process.entry_count(), kept);
+        }
     }
 }

@@ -33,7 +33,7 @@ use crate::calls::Calls;
 pub use crate::configuration::{ServiceConfiguration, StoreConfiguration, ValkeyConfiguration};
 use crate::entry::Question;
 use crate::services::Services;
-use crate::valkey::Valkey;
+pub use crate::valkey::ValkeyCache;
 
 /// The store's services. Clones share connections, breakers and the cache.
 #[derive(Debug)]
@@ -55,8 +55,12 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> StoreClient<C, M, H
         metrics: M,
         hints: H,
     ) -> Self {
+        let valkey = valkey.and_then(|valkey| {
+            let opened = ValkeyCache::new(&valkey, clock.clone());
+            opened.inspect_err(|error| tracing::error!(%error, "there is no second level of the cache")).ok()
+        });
         let services = Services::new(configuration, Calls::new(clock, metrics, hints));
-        Self(Arc::new(CachedServices::new(services, valkey.map(|_| Valkey))))
+        Self(Arc::new(CachedServices::new(services, valkey)))
     }
 }
 

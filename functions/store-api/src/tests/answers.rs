@@ -89,6 +89,7 @@ async fn facts_are_kept_for_their_time_and_served_stale_when_the_table_fails() {
 #[tokio::test]
 async fn offers_are_those_of_the_products_that_are_sold_as_they_are_now() {
     let store = TestStore::start().await;
+    let _: OfferPage = store.ask("/catalog/offers?product_ids=nana-1").await;
     store.engine.set_offer("nana-1", "stock", 7).await;
     let page: OfferPage = store.ask("/catalog/offers?product_ids=nana-1,unknown,one-piece-1,nana-1").await;
     let ids: Vec<&str> = page.offers.iter().map(|offer| offer.product_id.as_str()).collect();

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 use testkit::{START_MS, contract};
 
-use crate::engine::{Engine, TABLE, Wire, client};
+use crate::engine::{Engine, TABLE, Wire, client, patient};
 use crate::fake::nobody;
 use crate::{failure, within};
 
@@ -89,9 +89,10 @@ async fn a_busy_minute(environments: &[DynamoDbBudgets], budget: u64, minute: u6
 #[tokio::test]
 async fn sixty_four_environments_never_exceed_a_budget_and_use_nine_tenths_of_it() {
     let engine = Engine::start().await;
+    let client = patient(&engine.client);
     for parts in [1, 16] {
         let budget = parts * BUDGET_SHARD_TOKENS;
-        let environments: Vec<_> = (0..64).map(|_| budgets(&engine.client, budget)).collect();
+        let environments: Vec<_> = (0..64).map(|_| budgets(&client, budget)).collect();
         for minute in 1..=2 {
             let minute = START_MS / MINUTE_MS + 10 * parts + minute;
             let (left, most) = within(a_busy_minute(&environments, budget, minute)).await;
@@ -172,10 +173,12 @@ async fn a_few_full_parts_stand_for_all_of_them() {
     let now = START_MS + 40_000;
     assert_eq!(reserved(&late, half, now).await, None);
     assert_eq!(operations(&wire).len(), BUDGET_SHARD_TRIES_MAX);
-    assert_eq!(reserved(&late, half, now).await, None);
-    assert_eq!(operations(&wire).len(), BUDGET_SHARD_TRIES_MAX, "it looks no further");
-    assert_eq!(reserved(&late, half - 1, now).await, None);
-    assert_eq!(operations(&wire).len(), 7, "for less it asks those it knows nothing of");
+    for tokens in [half, 1] {
+        assert_eq!(reserved(&late, tokens, now + BUDGET_REFUSAL_MS - 1).await, None);
+    }
+    assert_eq!(operations(&wire).len(), BUDGET_SHARD_TRIES_MAX, "it looks no further, not for a smaller call either");
+    assert_eq!(reserved(&late, 1, now + BUDGET_REFUSAL_MS).await, None);
+    assert_eq!(operations(&wire).len(), 2 * BUDGET_SHARD_TRIES_MAX, "until some time has passed");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod follow_ups;
 mod hints;
 mod identity;
 mod model;
+mod opensearch;
 mod quarantine;
 mod queues;
 mod sender;

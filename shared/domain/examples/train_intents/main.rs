@@ -1,7 +1,11 @@
 //! Writes `data/phrases.bin` and `data/weights.bin` of the domain from the tables beside them and the utterances in
 //! `tests/data/`: `cargo run --package domain --example train_intents`.
 
-#![expect(clippy::panic, reason = "a tool of ours over files of ours: a panic says what is wrong with them")]
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a tool of ours over files of ours: a panic says what is wrong with them"
+)]
 
 mod training;
 

@@ -11,7 +11,7 @@ use domain::intent::model::{self, CLASSES, INTENTS, Scores};
 use domain::intent::phrases::{self, Kind, Phrases};
 
 /// A katakana title shorter than this is not recognised in hiragana.
-const KANA_FOLDED_CHARS_MIN: usize = 5;
+const KANA_FOLDED_CHARS_MIN: usize = 4;
 
 /// Utterances with a feature for it to have weights.
 const UTTERANCES_MIN: usize = 2;
@@ -112,10 +112,8 @@ pub fn phrases() -> Result<Vec<u8>> {
                 let chars: Vec<char> = compared.chars().collect();
                 let [first, second, ..] = chars.as_slice() else { continue };
                 let katakana = phrase.chars().all(|char| ('ァ'..='ヾ').contains(&char));
-                let kind = match kind {
-                    Kind::Series if katakana && chars.len() < KANA_FOLDED_CHARS_MIN => Kind::SeriesInKatakana,
-                    _ => kind,
-                };
+                let is_short = katakana && chars.len() < KANA_FOLDED_CHARS_MIN;
+                let kind = if kind == Kind::Series && is_short { Kind::SeriesInKatakana } else { kind };
                 let position = Kind::ALL.iter().position(|other| *other == kind).unwrap_or_default() as u8;
                 records.entry((phrases::bucket(*first, *second), compared.clone(), position)).or_insert(name.clone());
             }

@@ -281,8 +281,8 @@ impl Look<'_> {
             },
         };
         let Some((end, currency)) = unit else { return Ok(None) };
-        // 関東一円 is a region.
-        if !self.at(at)?.is_ascii() && last.end == at + 1 && is_kanji(self.before(at)) {
+        // 関東一円 is a region, and 一円を笑う者 a saying.
+        if last.end == at + 1 && self.at(at)? == '一' {
             return Ok(None);
         }
         let end = self
@@ -301,7 +301,8 @@ impl Look<'_> {
         match self.at(at)? {
             // 円盤, 円卓 and the like are no money.
             '円' => {
-                let more = matches!(self.at(at + 1)?, '盤' | '卓' | '形' | '環' | '陣' | '周' | '筒' | '柱');
+                let more =
+                    matches!(self.at(at + 1)?, '盤' | '玉' | '札' | '卓' | '形' | '環' | '陣' | '周' | '筒' | '柱');
                 return Ok((!more).then_some((at + 1, Currency::Yen)));
             }
             '¥' => return Ok(Some((at + 1, Currency::Yen))),
@@ -349,12 +350,8 @@ impl Look<'_> {
         if number.hundredths < 10_000 || self.from != at {
             return Ok(false);
         }
-        let sentence = self.sentence();
-        if !BEFORE.iter().any(|before| sentence.ends_with(before)) {
-            return Ok(false);
-        }
-        self.closes(number.end, &["で", "に", "と"])
-            .map(|closes| closes && self.at(number.end).is_ok_and(|next| next != ' '))
+        let closes = self.closes(number.end, &["で", "に", "と"])? && self.at(number.end)? != ' ';
+        Ok(closes && self.follows(&BEFORE))
     }
 
     /// The discount that the numbers are by what stands around them.
@@ -404,13 +401,10 @@ impl Look<'_> {
         let Some(unit) = unit else { return Ok(None) };
         let end = match self.any(unit, &AFTER)? {
             Some(end) => end,
-            None => {
-                let sentence = self.sentence();
-                match times == 1 && BEFORE.iter().any(|before| sentence.ends_with(before)) {
-                    true => unit,
-                    false => return Ok(None),
-                }
-            }
+            None => match times == 1 && self.follows(&BEFORE) {
+                true => unit,
+                false => return Ok(None),
+            },
         };
         let amount = |number: &Number| Some(Amount::Discount(number.hundredths.saturating_mul(times)));
         let vague = first.vague || last.vague;
@@ -421,10 +415,6 @@ impl Look<'_> {
 fn kanji_digit(character: char) -> Option<u64> {
     let at = "〇一二三四五六七八九".chars().position(|digit| digit == character);
     at.or((character == '零').then_some(0)).and_then(|at| u64::try_from(at).ok())
-}
-
-pub(super) fn is_kanji(character: char) -> bool {
-    ('\u{3400}'..='\u{9fff}').contains(&character)
 }
 
 fn is_katakana(character: char) -> bool {

@@ -77,6 +77,8 @@ const VERBS_JA: [&str; 29] = [
     "出荷され",
     "着きます",
 ];
+/// How far before a day it may be said that it is one of delivery.
+const BEFORE_CHARS: usize = 16;
 /// What precedes one.
 const BEFORE_JA: [&str; 16] = [
     "お届け予定",
@@ -217,16 +219,17 @@ impl Look<'_> {
         if self.any(verb, &VERBS_JA)?.is_some() {
             return Ok(Some(end));
         }
-        let sentence = self.sentence();
-        let told = BEFORE_JA.iter().filter_map(|before| sentence.rfind(before)).max();
-        let near = told.is_some_and(|at| sentence.get(at..).is_some_and(|after| after.chars().count() <= 16));
-        let closes = self.closes(end, &["で", "に", "頃", "ごろ", "の予", "から", "とな", "以降", "まで", "と"])?;
-        Ok((near && closes).then_some(end))
+        if !self.closes(end, &["で", "に", "頃", "ごろ", "の予", "から", "とな", "以降", "まで", "と"])?
+        {
+            return Ok(None);
+        }
+        let tail = self.tail(BEFORE_CHARS);
+        Ok(BEFORE_JA.iter().any(|before| tail.contains(before)).then_some(end))
     }
 
     /// Whether the sentence so far says that something arrives.
     fn arrives(&self) -> bool {
-        const VERBS: [&str; 20] = [
+        const VERBS: [&str; 21] = [
             "arrive",
             "arrives",
             "arriving",
@@ -243,35 +246,15 @@ impl Look<'_> {
             "reach you",
             "be there",
             "be with you",
+            "get to you",
             "get it",
             "receive it",
             "eta",
             "be here",
         ];
-        const SUBJECTS: [&str; 23] = [
-            "order",
-            "parcel",
-            "package",
-            "shipment",
-            "delivery",
-            "it",
-            "they",
-            "book",
-            "books",
-            "volume",
-            "volumes",
-            "copy",
-            "copies",
-            "item",
-            "items",
-            "set",
-            "you",
-            "we",
-            "pre-order",
-            "preorder",
-            "eta",
-            "your",
-            "should",
+        const SUBJECTS: [&str; 20] = [
+            "order", "parcel", "package", "shipment", "delivery", "it", "book", "books", "volume", "volumes", "copy",
+            "copies", "item", "items", "set", "your", "should", "will", "ll", "expected",
         ];
         const RELEASES: [&str; 5] = ["release", "released", "releases", "published", "published in"];
         let sentence = self.sentence();
@@ -281,7 +264,7 @@ impl Look<'_> {
             && has_word(after, &VERBS)
             && !has_word(after, &RELEASES)
             && (has_word(before, &SUBJECTS)
-                || before.trim().is_empty()
+                || before.trim().is_empty() && after.starts_with("arriv")
                 || after.starts_with("delivery")
                 || after.starts_with("eta"))
     }

@@ -1,5 +1,6 @@
 //! A place in an answer, and what can be asked about what stands there.
 
+use super::phrases;
 use crate::limits::{FACT_CHARS_MAX, FACT_CONTEXT_CHARS};
 
 /// What comes after the last character.
@@ -54,7 +55,11 @@ impl<'a> Look<'a> {
     pub(super) fn may_begin(&self) -> bool {
         let Some(&next) = self.chars.get(self.from) else { return false };
         match next {
-            'a'..='z' => !self.before(self.from).is_ascii_alphanumeric(),
+            'a'..='z' if self.before(self.from).is_ascii_alphanumeric() => false,
+            'a'..='z' => match self.chars.get(self.from..self.from + 3) {
+                Some(&[first, second, third]) => phrases::may_begin([first, second, third]),
+                Some(_) | None => true,
+            },
             '0'..='9' | '$' => true,
             ' '..='~' => false,
             _ => is_first(next),
@@ -127,6 +132,25 @@ impl<'a> Look<'a> {
     /// The sentence so far.
     pub(super) fn sentence(&self) -> String {
         self.between(self.sentence_start())
+    }
+
+    /// The sentence so far, from its last comma or colon on.
+    pub(super) fn clause(&self) -> String {
+        let mut sentence = self.sentence();
+        let start = sentence.rfind([',', ';', ':']).map_or(0, |at| at + 1);
+        sentence.split_off(start)
+    }
+
+    /// The end of the sentence so far.
+    pub(super) fn tail(&self, chars: usize) -> String {
+        self.between(self.from.saturating_sub(chars).max(self.sentence_start()))
+    }
+
+    /// Whether the sentence so far ends with one of `texts`.
+    pub(super) fn follows(&self, texts: &[&str]) -> bool {
+        const CHARS_MAX: usize = 18;
+        let tail = self.tail(CHARS_MAX);
+        texts.iter().any(|text| tail.ends_with(text))
     }
 
     /// The sentence so far and what was before it, [`FACT_CONTEXT_CHARS`] in all.

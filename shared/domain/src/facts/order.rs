@@ -3,7 +3,7 @@
 use super::look::{Look, Undecided, has_word};
 use super::phrases::Sort;
 
-/// Say that a thing holds under a condition or of orders in general.
+/// Make a clause that holds under a condition, or of orders in general.
 const SUPPOSING: [&str; 25] = [
     "if",
     "when",
@@ -67,7 +67,7 @@ impl Look<'_> {
     }
 
     fn order_state_en(&self, at: usize) -> Result<Option<usize>, Undecided> {
-        const AUXILIARIES: [&str; 23] = [
+        const AUXILIARIES: [&str; 27] = [
             "has ",
             "have ",
             "had ",
@@ -91,6 +91,10 @@ impl Look<'_> {
             "as ",
             "still ",
             "'re ",
+            "is: ",
+            "order ",
+            "parcel ",
+            "package ",
         ];
         let mut start = at;
         if self.at(at)? == 'n' {
@@ -107,12 +111,12 @@ impl Look<'_> {
             end,
             &[" by", " with", " together", " to becom", " to be ", " to get", "?", "\"", " orders", " items"],
         )?;
-        let sentence = self.sentence();
-        if more.is_some() || sentence.ends_with('"') || has_word(&sentence, &SUPPOSING) {
+        let clause = self.clause();
+        if more.is_some() || clause.ends_with('"') || has_word(&clause, &SUPPOSING) {
             return Ok(None);
         }
         let spoken_of = has_word(&self.context(), &SUBJECTS);
-        let stated = AUXILIARIES.iter().any(|word| sentence.ends_with(word)) || start > at;
+        let stated = start > at || self.follows(&AUXILIARIES);
         Ok((stated && (sent || spoken_of)).then_some(end))
     }
 

@@ -19,6 +19,27 @@ pub(super) enum Sort {
     Month,
 }
 
+/// What words have to begin with for a look at them to be worth it: the phrases below, and the numerals, currencies and
+/// words like `only` that amounts and numbers of copies begin with. In order.
+const BEGINNINGS: [[u8; 3]; 81] = [
+    *b"a c", *b"a f", *b"alm", *b"apr", *b"are", *b"arr", *b"aug", *b"awa", *b"bac", *b"bei", *b"can", *b"con",
+    *b"dec", *b"del", *b"dis", *b"eig", *b"ele", *b"eur", *b"feb", *b"fif", *b"fiv", *b"for", *b"fou", *b"fri",
+    *b"gbp", *b"hal", *b"hun", *b"in ", *b"isn", *b"jan", *b"jpy", *b"jul", *b"jun", *b"jus", *b"lef", *b"lim",
+    *b"low", *b"mar", *b"may", *b"mon", *b"nea", *b"nex", *b"nin", *b"no ", *b"not", *b"nov", *b"oct", *b"on ",
+    *b"one", *b"onl", *b"out", *b"pac", *b"pen", *b"pre", *b"pro", *b"rea", *b"ref", *b"ret", *b"run", *b"sat",
+    *b"sep", *b"sev", *b"shi", *b"six", *b"sol", *b"sun", *b"ten", *b"thi", *b"tho", *b"thr", *b"thu", *b"tod",
+    *b"tom", *b"ton", *b"tue", *b"twe", *b"two", *b"us$", *b"usd", *b"wed", *b"wit",
+];
+
+/// Whether a word that begins with these characters may begin a fact.
+pub(super) fn may_begin(word: [char; 3]) -> bool {
+    let letter = |character: char| match character {
+        '-' => b' ',
+        character => u8::try_from(character).unwrap_or(b' '),
+    };
+    BEGINNINGS.binary_search(&word.map(letter)).is_ok()
+}
+
 fn phrases(first: char) -> &'static [(&'static str, Sort)] {
     use Sort::{Day, Month, Number, Sent, State, Stock};
     match first {
@@ -151,12 +172,21 @@ impl Look<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::phrases;
+    use super::{BEGINNINGS, may_begin, phrases};
 
     #[test]
     fn phrases_stand_under_their_first_letter() {
         for first in 'a'..='z' {
             assert!(phrases(first).iter().all(|(phrase, _)| phrase.starts_with(first)), "{first}");
+        }
+    }
+
+    #[test]
+    fn phrases_are_looked_for() {
+        assert!(BEGINNINGS.is_sorted());
+        for (phrase, _) in ('a'..='z').flat_map(phrases) {
+            let mut letters = phrase.chars();
+            assert!(may_begin([(); 3].map(|()| letters.next().unwrap())), "{phrase}");
         }
     }
 }

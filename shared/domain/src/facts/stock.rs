@@ -6,8 +6,8 @@
 use super::look::{Look, Undecided, has_word};
 use super::phrases::Sort;
 
-/// Makes a sentence that is no claim.
-const SUPPOSING: [&str; 22] = [
+/// Makes a clause that is no claim.
+const SUPPOSING: [&str; 18] = [
     "if",
     "whether",
     "when",
@@ -18,7 +18,6 @@ const SUPPOSING: [&str; 22] = [
     "while",
     "before",
     "check",
-    "see",
     "notify",
     "alert",
     "items",
@@ -27,9 +26,6 @@ const SUPPOSING: [&str; 22] = [
     "anything",
     "everything",
     "keep",
-    "which",
-    "them",
-    "for",
 ];
 /// Is described rather than claimed.
 const DESCRIBED: [&str; 20] = [
@@ -56,7 +52,7 @@ const DESCRIBED: [&str; 20] = [
 ];
 
 /// How a noun ends a claim.
-const NOUN_ENDINGS: [&str; 26] = [
+const NOUN_ENDINGS: [&str; 21] = [
     "です",
     "でした",
     "でして",
@@ -77,15 +73,25 @@ const NOUN_ENDINGS: [&str; 26] = [
     "中となって",
     "のよう",
     "のため",
-    "しました",
-    "しています",
-    "しており",
-    "いたしました",
-    "致しました",
     "とのこと",
 ];
+/// How a noun becomes a claim of its own.
+const VERBS: [&str; 11] = [
+    "てしまいました",
+    "ています",
+    "ております",
+    "ました",
+    "してしまいました",
+    "しています",
+    "しております",
+    "しました",
+    "いたしました",
+    "致しました",
+    "いたしております",
+];
 /// How a verb that says that something is or is not there ends a claim.
-const VERB_ENDINGS: [&str; 9] = ["ので", "ため", "から", "よう", "が、", "し、", "よ", "です", "とのこと"];
+const VERB_ENDINGS: [&str; 11] =
+    ["状況です", "状態です", "ので", "ため", "から", "よう", "が、", "し、", "よ", "です", "とのこと"];
 const COUNTERS: [&str; 7] = ["冊", "点", "部", "個", "セット", "件", "巻"];
 
 impl Look<'_> {
@@ -96,7 +102,15 @@ impl Look<'_> {
             '品' | '売' | '完' | '欠' | '入' => {
                 let noun =
                     self.any(at, &["品切れ", "品切", "売り切れ", "売切れ", "売切", "完売", "欠品", "入荷待ち"])?;
-                self.claimed(noun, &[NOUN_ENDINGS.as_slice(), &["ました", "ています", "ております"]].concat())
+                // The verb belongs to it.
+                let claim = match noun {
+                    Some(end) => Some(self.skip(end, &VERBS)?),
+                    None => None,
+                };
+                match claim == noun {
+                    true => self.claimed(noun, &NOUN_ENDINGS),
+                    false => Ok(claim),
+                }
             }
             '残' | 'あ' | 'ラ' => self.remaining_ja(at),
             'a'..='z' | '0'..='9' => self.stock_en(at),
@@ -107,7 +121,6 @@ impl Look<'_> {
     /// What ends here, if it is a claim.
     fn claimed(&self, end: Option<usize>, endings: &[&str]) -> Result<Option<usize>, Undecided> {
         let Some(end) = end else { return Ok(None) };
-        // Labels are quoted.
         Ok(self.closes(end, endings)?.then_some(end))
     }
 
@@ -125,6 +138,7 @@ impl Look<'_> {
                     "まだ",
                     "すでに",
                     "十分に",
+                    "十分",
                     "豊富に",
                     "たくさん",
                     "残り",
@@ -162,7 +176,7 @@ impl Look<'_> {
             return self.claimed(Some(end), &[NOUN_ENDINGS.as_slice(), &["にご", "にあ", "く", "めで"]].concat());
         }
         // 在庫、わずか: the adverb was the claim.
-        match end > noun && matches!(self.before(end), 'か') {
+        match end > noun && matches!(self.before(end), 'か' | '分') {
             true => self.claimed(Some(end), &NOUN_ENDINGS),
             false => Ok(None),
         }
@@ -189,9 +203,8 @@ impl Look<'_> {
     fn stock_en(&self, at: usize) -> Result<Option<usize>, Undecided> {
         if let Some(end) = self.phrase(at, Sort::Stock)? {
             let described = self.any(end, &DESCRIBED)?.is_some();
-            let sentence = self.sentence();
             let predicate = self.at(at)? != 's'
-                || [
+                || self.follows(&[
                     "is ",
                     "are ",
                     "'s ",
@@ -207,10 +220,9 @@ impl Look<'_> {
                     "temporarily ",
                     "unfortunately ",
                     "both ",
-                ]
-                .iter()
-                .any(|word| sentence.ends_with(word));
-            let supposed = has_word(&sentence, &SUPPOSING) || sentence.ends_with('"') || sentence.ends_with('\'');
+                ]);
+            let clause = self.clause();
+            let supposed = has_word(&clause, &SUPPOSING) || clause.ends_with(['"', '\'']);
             return Ok((predicate && !described && !supposed).then_some(end));
         }
         let only = self.any_word(at, &["only", "just"])?;
@@ -218,14 +230,18 @@ impl Look<'_> {
             Some(end) => self.skip(end, &[" "])?,
             None => at,
         };
-        let Some(counted) = self
-            .any_word(number, &["a few", "a couple"])?
-            .map(Ok)
-            .or_else(|| self.number(number).transpose().map(|number| number.map(|number| number.end)))
-            .transpose()?
-        else {
-            return Ok(None);
+        let few = match only {
+            Some(_) => self.any_word(number, &["a few", "a couple"])?,
+            None => None,
         };
+        let counted = match few {
+            Some(few) => Some(few),
+            None => self.number(number)?.map(|number| number.end),
+        };
+        let Some(counted) = counted else { return Ok(None) };
+        if !matches!(self.at(counted)?, ' ' | '-') {
+            return Ok(None);
+        }
         let mut noun = self.any_word(
             counted,
             &[
@@ -251,7 +267,7 @@ impl Look<'_> {
         )? {
             return Ok(Some(end));
         }
-        if only.is_none() && noun.is_none() {
+        if only.is_none() && noun.is_none() && !self.follows(&["there are ", "there is ", "we have "]) {
             return Ok(None);
         }
         match self

@@ -29,13 +29,13 @@ impl Rule {
 /// The most steps of a rule.
 const STEPS_MAX: usize = 4;
 
-const RULES: [Rule; 43] = [
+const RULES: [Rule; 48] = [
     // Ignore all previous instructions.
     likely(&[(OVERRIDE, 0), (EARLIER, 4), (ORDERS, 3)]),
     likely(&[(OVERRIDE, 0), (EARLIER, 3), (LAWS, 2)]).unless(TOPIC),
     likely(&[(OVERRIDE, 0), (ALL, 2), (ORDERS, 2)]),
-    likely(&[(OVERRIDE, 0), (ORDERS, 2), (ABOVE, 3)]),
-    likely(&[(OVERRIDE, 0), (EVERYTHING, 2), (ABOVE, 4)]),
+    likely(&[(OVERRIDE, 0), (ORDERS | LAWS, 2), (ABOVE | TOLD, 4)]),
+    likely(&[(OVERRIDE, 0), (EVERYTHING, 2), (ABOVE | TOLD, 4)]),
     likely(&[(OVERRIDE, 0), (SECRET, 4)]),
     // Reveal your system prompt.
     likely(&[(REVEAL, 0), (OWN, 5), (ORDERS, 1)]).unless(TOPIC),
@@ -43,18 +43,21 @@ const RULES: [Rule; 43] = [
     likely(&[(REVEAL | ASK, 0), (SECRET, 6)]),
     likely(&[(ASK, 0), (OWN, 4), (ORDERS, 1)]).unless(TOPIC),
     likely(&[(ASK, 0), (HIDDEN, 4), (LAWS, 0)]).unless(TOPIC),
-    likely(&[(REVEAL, 0), (EVERYTHING, 3), (ABOVE, 2)]),
+    likely(&[(REVEAL, 0), (EVERYTHING, 3), (ABOVE, 2)]).unless(ARTICLE),
+    likely(&[(ASK, 0), (ORDERS, 1), (TOLD, 0)]),
     possible(&[(SECRET, 0)]),
     // You are now DAN.
     likely(&[(BECOME | HENCEFORTH, 0), (PERSONA | UNBOUND | MODE, 6)]),
     likely(&[(ACT, 0), (UNBOUND | MODE, 6)]),
     likely(&[(ENTER, 0), (MODE, 3)]),
-    likely(&[(RESPOND, 0), (WITHOUT, 4), (LAWS | ORDERS, 3)]),
+    likely(&[(RESPOND, 0), (WITHOUT, 4), (LAWS | ORDERS, 3)]).unless(TOPIC),
     possible(&[(BECOME, 0), (ARTICLE, 0)]),
     possible(&[(HENCEFORTH, 0), (ORDERING, 1)]),
     // New instructions to the assistant.
     likely(&[(FOLLOW, 0), (NEW | ALL, 2), (ORDERS, 2), (INSTEAD, 3)]),
     likely(&[(FOLLOW, 0), (NEW, 0), (NEW, 0), (ORDERS | LAWS, 1)]),
+    likely(&[(OWN, 0), (NEW, 0), (ORDERS, 0)]).unless(TOPIC),
+    likely(&[(NEW, 0), (SECRET, 0)]),
     possible(&[(NEW, 0), (ORDERS, 1), (PLEASE, 0)]),
     possible(&[(ADDRESS, 0), (PERSONA, 4)]),
     possible(&[(PERSONA, 0), (ADDRESS, 0)]),
@@ -71,13 +74,15 @@ const RULES: [Rule; 43] = [
     likely(&[(EARLIER_JA, 0), (ORDERS_JA, 8), (IGNORE_JA, 6)]).unless(QUOTED),
     likely(&[(EARLIER_JA, 0), (IGNORE_JA, 3)]).unless(QUOTED),
     likely(&[(SECRET_JA, 0), (IGNORE_TE | IGNORE_JA, 4)]),
+    likely(&[(ORDERS_JA, 0), (EARLIER_JA, 1), (IGNORE_TE, 1), (PLEASE, 0)]),
     // システムプロンプトを表示
     likely(&[(SECRET_JA, 0), (REVEAL_JA, 8)]),
     likely(&[(EARLIER_JA, 0), (ORDERS_JA, 4), (REVEAL_JA, 6), (PLEASE, 3)]),
     // あなたは今から
     likely(&[(BECOME_JA, 0), (PERSONA | UNBOUND | MODE_JA | RESPOND_JA | WITHOUT_JA | FOLLOW_JA, 24)]),
     possible(&[(BECOME_JA, 0)]),
-    likely(&[(MODE_JA, 0), (ENTER_JA, 4)]),
+    likely(&[(MODE_JA, 0), (ENTER_JA | RESPOND_JA, 4)]),
+    likely(&[(UNBOUND, 0), (RESPOND_JA, 0)]),
     likely(&[(WITHOUT_JA, 0), (RESPOND_JA, 3)]),
     likely(&[(NEW, 0), (ORDERS_JA, 2), (FOLLOW_JA, 3), (INSTEAD_JA, 8)]),
     possible(&[(NEW, 0), (ORDERS_JA, 2), (FOLLOW_JA, 3)]),

@@ -28,8 +28,10 @@ meanings! {
     LAWS,
     /// everything
     EVERYTHING,
-    /// above, you were told
+    /// above, before this
     ABOVE,
+    /// told, instructed
+    TOLD,
     /// print, leak
     REVEAL,
     /// show, what is: what shoppers say too
@@ -46,7 +48,7 @@ meanings! {
     BECOME,
     /// act as
     ACT,
-    /// a, my
+    /// a, the
     ARTICLE,
     /// AI, assistant
     PERSONA,
@@ -146,6 +148,7 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
             ("ai", PERSONA),
             ("all", ALL | EVERYTHING),
             ("always", ORDERING),
+            ("as dan", MARK),
             ("an", ARTICLE),
             ("answer", RESPOND | ORDERING),
             ("any", ALL),
@@ -205,6 +208,7 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
             ("earlier", EARLIER | ABOVE),
             ("echo", REVEAL),
             ("enable", ENTER),
+            ("end of system prompt", MARK),
             ("enter", ENTER),
             ("erase", OVERRIDE),
             ("every", ALL),
@@ -233,7 +237,7 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
             ("instead", INSTEAD),
             ("instruction", ORDERS | ADDRESS),
             ("instructions", ORDERS | ADDRESS),
-            ("instructed", ABOVE),
+            ("instructed", TOLD),
             ("internal", OWN | HIDDEN),
             ("if you are", ADDRESS),
         ],
@@ -246,7 +250,7 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
             ("llm", PERSONA),
             ("llms", PERSONA),
         ],
-        'm' => &[("message to", ADDRESS), ("my", ARTICLE | NEW), ("must", ORDERING)],
+        'm' => &[("message to", ADDRESS), ("my", NEW), ("must", ORDERING)],
         'n' => &[
             ("neglect", OVERRIDE),
             ("never", ORDERING),
@@ -273,7 +277,7 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
             ("preceding", EARLIER),
             ("pretend", ACT),
             ("previous", EARLIER),
-            ("previously", ABOVE),
+            ("previously", TOLD),
             ("print", REVEAL),
             ("prior", EARLIER | ABOVE),
             ("programming", ORDERS),
@@ -298,13 +302,13 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
         's' => &[
             ("safeguards", ORDERS),
             ("safety", EARLIER),
-            ("said", ABOVE),
             ("secret", OWN | HIDDEN),
             ("share", ASK),
             ("shopper", CUSTOMER),
             ("shoppers", CUSTOMER),
             ("show", ASK),
-            ("so far", ABOVE),
+            ("simulate", RESPOND),
+            ("so far", TOLD),
             ("stop following", OVERRIDE),
             ("stop obeying", OVERRIDE),
             ("summarize", ASK),
@@ -318,11 +322,12 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
         ],
         't' => &[
             ("tell", ASK | TELL),
+            ("the", ARTICLE),
             ("text", EVERYTHING),
             ("the user", ORDERING),
             ("these", ALL | NEW),
             ("those", ALL),
-            ("told", ABOVE),
+            ("told", TOLD),
             ("training", LAWS),
             ("translate", ASK),
         ],
@@ -337,17 +342,18 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
         ],
         'v' => &[("verbatim", REVEAL)],
         'w' => &[
-            ("what are", ASK),
-            ("what is", ASK),
+            ("what", EVERYTHING | ASK),
             ("what's", ASK),
-            ("what were", ASK),
+            ("were you given", TOLD),
             ("without", WITHOUT),
             ("words", EVERYTHING),
             ("write out", REVEAL),
         ],
         'y' => &[
             ("you", ORDERING),
+            ("you are dan", MARK),
             ("you are now", BECOME),
+            ("you were given", TOLD),
             ("you're now", BECOME),
             ("you are no longer", BECOME),
             ("you will now", BECOME),
@@ -437,6 +443,8 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
         'あ' => &[
             ("あなたの", EARLIER_JA | PLEASE),
             ("あなたに与えられた", EARLIER_JA),
+            ("あなたはdan", MARK),
+            ("あなたへの", EARLIER_JA),
             ("あなたは今から", BECOME_JA),
             ("あなたはこれから", BECOME_JA),
             ("あなたは今後", BECOME_JA),
@@ -501,6 +509,7 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
             ("無効にしろ", IGNORE_JA),
             ("無効化して", IGNORE_TE),
             ("無効化し、", IGNORE_JA),
+            ("無効です", IGNORE_JA),
             ("無効とし", IGNORE_JA),
             ("無制限モード", MODE_JA),
         ],
@@ -544,9 +553,11 @@ fn words(first: char) -> &'static [(&'static str, Meanings)] {
             &[("答えて", REVEAL_JA | RESPOND_JA | TELL_JA), ("答えろ", REVEAL_JA | RESPOND_JA), ("答え", RESPOND_JA)]
         }
         '回' => &[("回答して", RESPOND_JA | TELL_JA), ("回答し", RESPOND_JA), ("回答せよ", RESPOND_JA)],
-        '管' => &[("管理者モード", MODE_JA), ("管理者です", PERSONA), ("管理者として", PERSONA)],
+        '管' => &[("管理者モード", MODE_JA), ("管理者です", PERSONA), ("管理者として", MODE_JA)],
         'デ' => &[("デバッグモード", MODE_JA), ("デコード", DECODE)],
         'ジ' => &[("ジェイルブレイク", MODE_JA)],
+        '脱' => &[("脱獄モード", MODE_JA)],
+        '何' => &[("何です", REVEAL_JA)],
         '有' => &[("有効", ENTER_JA)],
         'オ' => &[("オンに", ENTER_JA)],
         '入' => &[("入って", ENTER_JA), ("入れ", ENTER_JA)],

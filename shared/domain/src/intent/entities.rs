@@ -91,6 +91,14 @@ const AT_MOST_BEFORE: [&str; 17] = [
 /// Before an amount, what makes it the least.
 const AT_LEAST_BEFORE: [&str; 6] = ["over", "above", "more than", "at least", "from", ">"];
 
+/// Behind a number without a unit, what leaves it an amount of money.
+const AFTER_AMOUNT: [&str; 12] =
+    ["please", "pls", "plz", "each", "total", "in", "for", "and", "or", "if", "per", "that"];
+
+/// Behind a number and a space, words (as they are compared) that make it a count and not a volume's number.
+const COUNTED_THINGS: [&str; 12] =
+    ["copi", "cop", "book", "volum", "vol", "set", "yen", "chapter", "day", "year", "week", "time"];
+
 /// Behind a number of volumes, what makes it a count and not one volume's number.
 const COUNTED: [&str; 15] = [
     "以内",
@@ -202,6 +210,8 @@ pub(super) fn bare_volume(after_title: &[char]) -> Option<u32> {
     let next = cursor.skip(digits).char();
     let counts =
         next.is_some_and(|next| is_ascii_alphanumeric(next) || "円冊年歳才人月日時つ話千万枚点個割セ".contains(next));
+    let after = cursor.skip(digits);
+    let counts = counts || after.skip(after.spaces()).one_of(&COUNTED_THINGS).is_some();
     (!counts && volume <= VOLUME_MAX).then_some(volume)
 }
 
@@ -432,11 +442,12 @@ impl Cursor<'_> {
             return Some((price, length + longer));
         }
         let at_most_before = self.follows(&AT_MOST_BEFORE);
-        let is_word = end.char().is_some_and(|next| is_ascii_alphanumeric(next) || is_kanji(next) || next == '%');
-        if !in_yen && (!at_most_before || low < 100 || is_word) {
+        let after = end.skip(end.spaces());
+        let counts = end.char().is_some_and(|next| is_ascii_alphanumeric(next) || is_kanji(next) || next == '%')
+            || after.char().is_some_and(|next| next.is_ascii_alphabetic()) && after.one_of(&AFTER_AMOUNT).is_none();
+        if !in_yen && (!at_most_before || low < 100 || counts) {
             return None;
         }
-        let after = end.skip(end.spaces());
         let about = after.one_of(&ABOUT);
         let after = after.skip(about.unwrap_or(0));
         let only = |min_yen, max_yen| PriceRange { min_yen, max_yen };

@@ -98,6 +98,11 @@ impl Reading {
         reading
     }
 
+    /// Whether nothing was said but politeness.
+    pub fn is_empty(&self) -> bool {
+        self.plain.iter().all(|char| *char == CLAUSE || *char == ' ')
+    }
+
     fn add_mark(&mut self, mark: char) {
         self.plain.push(mark);
         let offset = u32::from(mark) - u32::from(mark::ORDER);

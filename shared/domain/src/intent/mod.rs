@@ -96,6 +96,9 @@ pub struct Understanding {
 /// is too long, the first [`TEXT_CHARS_MAX`](crate::limits::TEXT_CHARS_MAX) characters are read.
 pub fn understand(text: &str, about_product: bool) -> Understanding {
     let reading = Reading::of(text, about_product, Phrases::STORE);
+    if reading.is_empty() {
+        return Understanding { intent: None, confidence: 1.0, entities: reading.entities };
+    }
     let likelihoods = Model::STORE.likelihoods(&reading);
     let (intent, confidence) = decide(likelihoods, about_product);
     Understanding { intent, confidence, entities: reading.entities }

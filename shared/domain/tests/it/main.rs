@@ -25,6 +25,7 @@ mod follow_up;
 mod gather;
 mod ids;
 mod injection;
+mod intent;
 mod lease;
 mod prompt;
 mod protocol;

@@ -51,7 +51,7 @@ fn offers(products: &[Product]) -> Vec<&Offer> {
 }
 
 /// Each thing that is kept: where it comes from, how long it is fresh, and how it is asked for.
-const KINDS: [(&str, u64); 7] = [
+pub const KINDS: [(&str, u64); 7] = [
     ("/catalog/search", PRODUCT_CACHE_MS),
     ("/catalog/products/one-1", PRODUCT_CACHE_MS),
     ("/recommendations", RECOMMENDATIONS_CACHE_MS),
@@ -62,7 +62,7 @@ const KINDS: [(&str, u64); 7] = [
 ];
 
 /// Asks for one of [`KINDS`]; how many entries it has, and those products' offers.
-async fn ask(client: &Client, path: &str) -> Result<(usize, Vec<Option<Offer>>), domain::ports::Unavailable> {
+pub async fn ask(client: &Client, path: &str) -> Result<(usize, Vec<Option<Offer>>), domain::ports::Unavailable> {
     let id = samples::product_id("one-1");
     let of = |products: Vec<Product>| (products.len(), products.into_iter().map(|product| product.offer).collect());
     Ok(match path {
@@ -400,4 +400,13 @@ async fn an_entry_may_be_so_long_and_no_longer() {
         }
         assert_eq!(town.shop.fake.times("/products/one-1/reviews"), calls, "{bytes}");
     }
+}
+
+/// Seven of them are part of every turn's future.
+#[test]
+fn a_request_takes_little_memory() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let town = runtime.block_on(Town::new());
+    let bytes = size_of_val(&town.client().search("pirates", 3));
+    assert!(bytes <= 4 * 1024, "{bytes} bytes");
 }

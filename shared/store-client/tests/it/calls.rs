@@ -15,7 +15,7 @@ use domain::ports::{Clock as _, StoreServices as _};
 use domain::store::OrderPage;
 use store_client::{ServiceConfiguration, StoreConfiguration};
 
-use crate::fake::{Fake, nobody};
+use crate::fake::{Fake, NOBODY};
 use crate::{World, at, failure, service, within};
 
 fn no_orders() -> Response {
@@ -229,7 +229,7 @@ async fn a_pause_that_cannot_be_read_is_as_good_as_none() {
 
 #[tokio::test]
 async fn a_service_out_of_reach_is_tried_again_and_then_left_alone() {
-    let world = World::new(StoreConfiguration { orders: service(&nobody().await), ..at("http://store.example") });
+    let world = World::new(StoreConfiguration { orders: service(NOBODY), ..at("http://store.example") });
     failure(within(world.client.orders("aiko")).await);
     assert_eq!(world.metrics.total_of("BreakerOpened", "orders"), 1);
 }

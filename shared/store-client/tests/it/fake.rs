@@ -73,11 +73,8 @@ impl Fake {
     }
 }
 
-/// The URL of a port on which nobody listens.
-pub async fn nobody() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+/// A port on which nobody listens, for it takes a system's rights to do so.
+pub const NOBODY: &str = "http://127.0.0.1:1";
 
 /// Takes connections and closes them without a word.
 pub async fn hanging_up() -> (String, JoinSet<()>) {

@@ -7,7 +7,9 @@ mod calls;
 mod clock;
 mod fake;
 mod requests;
+mod server;
 mod shop;
+mod valkey;
 
 use std::time::Duration;
 

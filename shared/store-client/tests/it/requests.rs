@@ -12,7 +12,7 @@ use serde_json::Value;
 use store_client::{ServiceConfiguration, StoreConfiguration, ValkeyConfiguration};
 use testkit::samples;
 
-use crate::fake::{Fake, hanging_up, nobody};
+use crate::fake::{Fake, NOBODY, hanging_up};
 use crate::{Client, KEY, World, at, failure, service, within};
 
 /// Part of what a service says.
@@ -201,7 +201,7 @@ async fn a_service_that_errs_or_talks_nonsense_is_unavailable() {
 
 #[tokio::test]
 async fn a_service_out_of_reach_hanging_up_or_silent_is_unavailable() {
-    check_unavailable(&nobody().await).await;
+    check_unavailable(NOBODY).await;
     let (url, _server) = hanging_up().await;
     check_unavailable(&url).await;
     let silent = Fake::silent().await;
@@ -216,7 +216,7 @@ async fn a_service_out_of_reach_hanging_up_or_silent_is_unavailable() {
 #[tokio::test]
 async fn one_service_down_leaves_the_others() {
     let services = services().await;
-    let store = World::new(StoreConfiguration { orders: service(&nobody().await), ..at(&services.url) }).client;
+    let store = World::new(StoreConfiguration { orders: service(NOBODY), ..at(&services.url) }).client;
     failure(within(store.orders("aiko")).await);
     assert_eq!(store.promotions().await.unwrap(), [samples::promotion("autumn")]);
 }
@@ -256,7 +256,7 @@ async fn orders_of_somebody_else_are_never_shown() {
 }
 
 #[tokio::test]
-async fn what_is_no_order_id_asks_nobody() {
+async fn what_is_no_order_id_asks_NOBODY() {
     let services = services().await;
     let store = World::new(at(&services.url)).client;
     for order_id in ["", ".", "..", "../promotions", "MC 1", "ＭＣ－１", &"M".repeat(65)] {
