@@ -4,8 +4,9 @@
 mod training;
 
 use domain::intent::model::{CLASSES, INTENTS};
-use domain::intent::{Entities, Intent, PriceRange, normal, of_message, understand};
+use domain::intent::{Entities, Intent, PriceRange, normal, understand};
 use domain::limits::{ORDERS_NAMED_MAX, PRICE_YEN_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, VOLUME_MAX};
+use domain::route::Route;
 use proptest::prelude::*;
 
 /// The share of utterances for testing that must be understood; what is reached stands in `docs/intents.md`.
@@ -85,7 +86,7 @@ fn what_says_too_little_is_unsure() {
 fn on_a_products_page_this_is_that_product() {
     for text in ["これ面白い？", "is this good?", "どんな話？", "これ在庫ある？", "how many pages?", "あれ"]
     {
-        assert_eq!(of_message(text, true), Intent::ProductQuestion, "{text}");
+        assert_eq!(Route::of(text, true).intent, Intent::ProductQuestion, "{text}");
     }
     for (text, intent) in [
         ("返品したい", Intent::ReturnRequest),
@@ -94,9 +95,9 @@ fn on_a_products_page_this_is_that_product() {
         ("where is my order?", Intent::OrderTracking),
         ("こんにちは", Intent::Chitchat),
     ] {
-        assert_eq!(of_message(text, true), intent, "{text}");
+        assert_eq!(Route::of(text, true).intent, intent, "{text}");
     }
-    assert_eq!(of_message("あれ", false), Intent::ProductDiscovery);
+    assert_eq!(Route::of("あれ", false).intent, Intent::ProductDiscovery);
 }
 
 #[test]
