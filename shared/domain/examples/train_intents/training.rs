@@ -74,7 +74,8 @@ pub fn class_name(class: usize) -> String {
 /// The labelled utterances.
 pub fn utterances() -> Result<Vec<Utterance>> {
     let mut utterances = Vec::new();
-    for name in ["../../tests/data/intents.tsv", "../../tests/data/intents_more.tsv", "../../tests/data/intents_ja.tsv"] {
+    for name in ["../../tests/data/intents.tsv", "../../tests/data/intents_more.tsv", "../../tests/data/intents_ja.tsv"]
+    {
         if !path(name).exists() {
             continue;
         }

@@ -370,7 +370,7 @@ fn a_long_conversation_is_summed_up_on_and_on() {
 fn to_be_summed_up() -> (InMemory, Option<ConversationId>, Task) {
     let ports = stocked();
     let id = talked(&ports, 5);
-    let sixth = MessageSend { conversation_id: id.clone(), ..samples::message(6, "A cooking manga?") };
+    let sixth = MessageSend { conversation_id: id.clone(), ..samples::message(6, "Question 6.") };
     say(&ports, "aiko", &sixth, "a").unwrap();
     let turns = ports.turns.inner.all_turns();
     let turn = turns.iter().find(|turn| turn.request.number == 6).unwrap();
@@ -441,7 +441,7 @@ fn what_one_summary_missed_the_next_has() {
     ports.model.follow(pieces(&["Here you are."], 0));
     let id = talked(&ports, 5);
     // The sixth turn's event gets lost.
-    let sixth = MessageSend { conversation_id: id.clone(), ..samples::message(6, "A cooking manga?") };
+    let sixth = MessageSend { conversation_id: id.clone(), ..samples::message(6, "Question 6.") };
     say(&ports, "aiko", &sixth, "a").unwrap();
     ports.clock.advance(60_000);
     for message in ports.queues.inner.receive_messages(QueueName::Watchdog, 10) {
