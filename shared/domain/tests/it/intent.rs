@@ -12,6 +12,11 @@ use proptest::prelude::*;
 /// The share of utterances for testing that must be understood; what is reached stands in `docs/intents.md`.
 const ACCURACY_MIN: f64 = 0.80;
 
+/// What a message is treated as.
+fn of_message(text: &str, about_product: bool) -> Intent {
+    Route::of(text, about_product).intent
+}
+
 fn entities(text: &str) -> Entities {
     understand(text, false).entities
 }
