@@ -91,7 +91,7 @@ fn what_says_too_little_is_unsure() {
 fn on_a_products_page_this_is_that_product() {
     for text in ["これ面白い？", "is this good?", "どんな話？", "これ在庫ある？", "how many pages?", "あれ"]
     {
-        assert_eq!(Route::of(text, true).intent, Intent::ProductQuestion, "{text}");
+        assert_eq!(of_message(text, true), Intent::ProductQuestion, "{text}");
     }
     for (text, intent) in [
         ("返品したい", Intent::ReturnRequest),
@@ -100,9 +100,9 @@ fn on_a_products_page_this_is_that_product() {
         ("where is my order?", Intent::OrderTracking),
         ("こんにちは", Intent::Chitchat),
     ] {
-        assert_eq!(Route::of(text, true).intent, intent, "{text}");
+        assert_eq!(of_message(text, true), intent, "{text}");
     }
-    assert_eq!(Route::of("あれ", false).intent, Intent::ProductDiscovery);
+    assert_eq!(of_message("あれ", false), Intent::ProductDiscovery);
 }
 
 #[test]
