@@ -69,7 +69,8 @@ pub const GUEST_MESSAGES_PER_MINUTE: u32 = 10;
 /// soonest it may, stays within.
 pub const REPLAYS_PER_MINUTE: u32 = 40;
 
-/// Orders a minute that one shopper may ask for by their ids: nobody has so many of their own, and guessing takes for ever.
+/// Messages a minute that are answered in which one shopper names orders, [`ORDER_CARDS_MAX`] in each: nobody has so many of their
+/// own, and guessing takes for ever.
 pub const ORDER_LOOKUPS_PER_MINUTE: u32 = 10;
 
 /// New connections a minute from one network address: carriers and offices put many shoppers behind one.
@@ -275,6 +276,9 @@ pub const MODEL_SILENCE_MS: u64 = 10_000;
 
 /// Tokens the model may answer with. Always sent: Bedrock reserves the model's maximum otherwise.
 pub const ANSWER_TOKENS_MAX: u32 = 1_024;
+
+/// A token budget answers within this, ms, or is not waited for: an owner that asks all the way down still speaks in time.
+pub const BUDGET_WAIT_MS: u64 = 250;
 
 /// Tokens of an answer that is to be short, because the models are under pressure.
 pub const SHORT_ANSWER_TOKENS_MAX: u32 = 256;
