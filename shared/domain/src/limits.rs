@@ -365,7 +365,7 @@ pub const BUDGET_SHARD_WRITES_PER_SECOND: u64 = 500;
 pub const BUDGET_CALL_TOKENS: u64 = 2_000;
 
 /// Tokens of one part of a minute's budget: as many small calls as its writes allow, each being one to set aside and one to
-/// settle. No part of a budget is smaller than half of that, which is 7,500 small calls.
+/// settle. No part of a divided budget is smaller than half of that, 7,500 small calls.
 pub const BUDGET_SHARD_TOKENS: u64 = BUDGET_SHARD_WRITES_PER_SECOND / 2 * 60 * BUDGET_CALL_TOKENS;
 
 /// Parts of one budget. 30,000 small calls a second are 120.
