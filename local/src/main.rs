@@ -52,6 +52,20 @@ enum Command {
         #[arg(long)]
         aws_port: Option<u16>,
     },
+    /// Put a fault before a part of the running stack, or list the faults in force
+    ///
+    /// `cargo dev fault catalog latency=1.5s error=0.2` replaces the fault of the catalog, `cargo dev fault catalog off` ends
+    /// it, and `cargo dev fault off` ends them all. See docs/faults.md.
+    #[command(override_usage = "cargo dev fault [TARGET FAULT... | off] [--aws-port <AWS_PORT>]")]
+    Fault {
+        /// TARGET: bedrock, catalog, recommendations, orders, promotions, reviews, knowledge or valkey. FAULT: error=RATE (0
+        /// to 1), latency=DURATION (200ms, 1.5s), stall, throttle (both also with a rate), or off
+        #[arg(value_name = "TARGET FAULT")]
+        words: Vec<String>,
+        /// The running stack's port of the embedded AWS, when several run [default: 4566 if one runs there]
+        #[arg(long)]
+        aws_port: Option<u16>,
+    },
 }
 
 #[tokio::main]
@@ -62,6 +76,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         None => run(arguments.run).await,
         Some(Command::Token { name, aws_port }) => local::token(&name, aws_port).await.map(|token| println!("{token}")),
+        Some(Command::Fault { words, aws_port }) => local::fault(&words, aws_port).await.map(|list| print!("{list}")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,9 +20,6 @@ const START_MAX: Duration = Duration::from_secs(60);
 const HEALTH_POLL: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// How often a free port is picked anew when another process takes it before MiniStack has bound it.
-const PORT_TRIES_MAX: u32 = 3;
-
 /// A running MiniStack. Dropping it ends it, and so does the end of our process, however it comes: see `ministack.py`.
 pub(crate) struct MiniStack {
     child: Child,
@@ -42,13 +39,7 @@ impl MiniStack {
         if port != 0 {
             return Self::start_on(root, python, port, true).await;
         }
-        let mut tries = 1;
-        loop {
-            match Self::start_on(root, python, ports::free().await?, false).await {
-                Err(_) if tries < PORT_TRIES_MAX => tries += 1,
-                result => return result,
-            }
-        }
+        ports::on_free(async |port| Self::start_on(root, python, port, false).await).await
     }
 
     async fn start_on(root: &Path, python: &Path, port: u16, port_is_chosen: bool) -> Result<Self> {

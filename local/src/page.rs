@@ -1,4 +1,5 @@
-//! The page server: the chat page, where its WebSocket is, and tokens of the sample shoppers for it.
+//! The page server: the chat page, where its WebSocket is, and tokens of the sample shoppers for it; and the faults of the
+//! stack, for the command line.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::controls::Controls;
 use crate::shoppers::{SHOPPERS, Shoppers};
 
 /// What the page server serves.
@@ -23,15 +25,19 @@ pub(crate) struct Site {
     /// The chat's URL.
     pub(crate) websocket: String,
     pub(crate) shoppers: Shoppers,
+    pub(crate) controls: Controls,
 }
 
-/// `GET /`, `GET /config.json` and `POST /token/{name}`, for this machine's own pages only.
+/// `GET /`, `GET /config.json`, `POST /token/{name}`, `GET` and `DELETE /faults` and `PUT /faults/{target}`, for this
+/// machine's own pages and tools only.
 pub(crate) fn router(site: Site) -> Router {
     let site = Arc::new(site);
     Router::new()
         .route("/", get(page))
         .route("/config.json", get(config))
         .route("/token/{name}", post(token))
+        .route("/faults", get(faults).delete(clear_faults))
+        .route("/faults/{target}", put(set_fault))
         .layer(middleware::from_fn_with_state(site.clone(), own_pages_only))
         .with_state(site)
 }
@@ -59,6 +65,28 @@ async fn token(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Respo
             (status, Json(json!({"error": format!("{error:#}")}))).into_response()
         }
     }
+}
+
+/// The faults in force, a line for each target.
+async fn faults(State(site): State<Arc<Site>>) -> String {
+    site.controls.listing()
+}
+
+async fn clear_faults(State(site): State<Arc<Site>>) -> String {
+    site.controls.clear();
+    site.controls.listing()
+}
+
+/// Takes the fault as it is written on the command line, and answers with the faults in force.
+async fn set_fault(
+    State(site): State<Arc<Site>>,
+    Path(target): Path<String>,
+    fault: String,
+) -> Result<String, (StatusCode, String)> {
+    let unknown = |error: anyhow::Error| (StatusCode::NOT_FOUND, format!("{error:#}\n"));
+    let malformed = |error: anyhow::Error| (StatusCode::BAD_REQUEST, format!("{error:#}\n"));
+    site.controls.set(target.parse().map_err(unknown)?, fault.parse().map_err(malformed)?);
+    Ok(site.controls.listing())
 }
 
 /// Refuses requests that another site's page made a browser send: by their origin, or, when that site's name has been

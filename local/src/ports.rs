@@ -12,6 +12,9 @@ use tokio::time::{Instant, sleep};
 const BUSY_MAX: Duration = Duration::from_secs(3);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
+/// How often a free port is picked anew when another process takes it before the server has bound it.
+const TRIES_MAX: u32 = 3;
+
 /// Listens on `port` of 127.0.0.1; 0 picks a free one. `flag` is what the user can change when the port is busy.
 ///
 /// # Errors
@@ -38,6 +41,20 @@ pub(crate) async fn listen_on_free() -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
 }
 
+/// Starts a server of another process, which takes no listener, on a free port of 127.0.0.1.
+///
+/// # Errors
+/// It does not start on any of the ports that were picked for it.
+pub(crate) async fn on_free<T>(start: impl AsyncFn(u16) -> Result<T>) -> Result<T> {
+    let mut tries = 1;
+    loop {
+        match start(free().await?).await {
+            Err(_) if tries < TRIES_MAX => tries += 1,
+            result => return result,
+        }
+    }
+}
+
 /// A port of 127.0.0.1 that was free a moment ago.
 ///
 /// # Errors
@@ -48,6 +65,8 @@ pub(crate) async fn free() -> io::Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[tokio::test]
@@ -56,5 +75,17 @@ mod tests {
         let port = busy.local_addr().unwrap().port();
         let error = listen(port, "--port").await.unwrap_err();
         assert_eq!(error.to_string(), format!("port {port} is busy: choose another with --port (0 picks a free one)"));
+    }
+
+    #[tokio::test]
+    async fn a_free_port_is_picked_three_times() {
+        for (failures, started) in [(2, true), (3, false)] {
+            let tries = Cell::new(0);
+            let result = on_free(async |_| {
+                tries.set(tries.get() + 1);
+                if tries.get() <= failures { Err(anyhow!("taken")) } else { Ok(()) }
+            });
+            assert_eq!((result.await.is_ok(), tries.get()), (started, 3));
+        }
     }
 }

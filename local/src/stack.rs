@@ -16,12 +16,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::aws::Aws;
 use crate::chat_api::gateway_config;
+use crate::controls::Controls;
 use crate::deploy::{Deployment, Template};
+use crate::fault::{Fault, Target};
 use crate::functions::Functions;
+use crate::gate::Traffic;
 use crate::ministack::MiniStack;
 use crate::page::{Site, router};
 use crate::running::{Note, Running, forget_dead};
+use crate::services::Services;
 use crate::shoppers::Shoppers;
+use crate::valkey::Valkey;
 use crate::{ports, python};
 
 /// Where a stack says what it is doing, a line at a time.
@@ -50,8 +55,9 @@ pub struct Options {
     pub release: bool,
 }
 
-/// A running suite: the embedded AWS with everything `template.yaml` describes, the gateway, the Bedrock stand-in and
-/// the page server, all on 127.0.0.1. Dropping it ends them; [`Stack::stop`] also waits for that.
+/// A running suite: the embedded AWS with everything `template.yaml` describes, the gateway, the Bedrock stand-in, Valkey,
+/// the front of the store's services and the page server, all on 127.0.0.1. Dropping it ends them; [`Stack::stop`] also
+/// waits for that.
 pub struct Stack {
     release: bool,
     progress: Progress,
@@ -62,6 +68,9 @@ pub struct Stack {
     shoppers: Shoppers,
     gateway: Gateway,
     bedrock: StandIn,
+    services: Services,
+    valkey: Valkey,
+    controls: Controls,
     _note: Note,
     _page: AbortOnDropHandle<()>,
     ministack: MiniStack,
@@ -87,16 +96,24 @@ impl Stack {
         let gateway_listener = ports::listen_on_free().await?;
         let gateway_address = gateway_listener.local_addr()?;
         let bedrock = StandIn::start(ports::listen_on_free().await?, bedrock_config(&options)?);
+        let services = Services::start(ports::listen_on_free().await?)?;
+        let valkey_listener = ports::listen_on_free().await?;
 
-        let start_ministack = async {
+        let start_servers = async {
             let python = python::environment(&root, &progress).await?;
-            progress("starting MiniStack");
-            MiniStack::start(&root, &python, options.aws_port).await
+            progress("starting MiniStack and Valkey");
+            let ministack = MiniStack::start(&root, &python, options.aws_port).await?;
+            let log_stays = options.aws_port != 0;
+            let valkey = Valkey::start(&root, &python, valkey_listener, ministack.port(), log_stays).await?;
+            anyhow::Ok((ministack, valkey))
         };
-        let (ministack, (template, functions)) = try_join!(start_ministack, build(&root, options.release, &progress))?;
+        let ((ministack, valkey), (template, functions)) =
+            try_join!(start_servers, build(&root, options.release, &progress))?;
 
         let aws = Aws::new(ministack.url())?;
-        let parameters = parameters(&ministack.url(), &bedrock.url(), gateway_address);
+        let mut parameters = parameters(&ministack.url(), &bedrock.url(), gateway_address);
+        parameters.extend(services.parameters());
+        parameters.insert("ValkeyUrl", valkey.url());
         progress("deploying template.yaml");
         let deployment = Deployment::create(aws.clone(), parameters, &template, &functions).await?;
 
@@ -105,7 +122,10 @@ impl Stack {
         let shoppers = Shoppers::new(aws.clone(), deployment.outputs())?;
         progress("filling the sample store");
         try_join!(shoppers.create(), seed(&aws, deployment.output("StoreUrl")?))?;
+        services.forward_to(deployment.output("StoreUrl")?);
 
+        let gates = services.gates().chain([(Target::Valkey, valkey.gate())]);
+        let controls = Controls::new(bedrock.fault_control(), gates);
         let page_url = format!("http://127.0.0.1:{page_port}");
         let websocket_url = deployment.output("WebSocketUrl")?.to_owned();
         let site = Site {
@@ -113,6 +133,7 @@ impl Stack {
             port: page_port,
             websocket: websocket_url.clone(),
             shoppers: shoppers.clone(),
+            controls: controls.clone(),
         };
         let page = AbortOnDropHandle::new(tokio::spawn(async move {
             // Ends with the stack only: axum retries what fails.
@@ -130,6 +151,9 @@ impl Stack {
             shoppers,
             gateway,
             bedrock,
+            services,
+            valkey,
+            controls,
             _note: note,
             _page: page,
             ministack,
@@ -161,6 +185,43 @@ impl Stack {
         &self.bedrock
     }
 
+    /// Where the functions find Valkey, `redis://127.0.0.1:<port>`.
+    pub fn valkey_url(&self) -> String {
+        self.valkey.url()
+    }
+
+    /// Valkey, to be killed and restarted.
+    pub fn valkey(&self) -> &Valkey {
+        &self.valkey
+    }
+
+    /// Replaces what is wrong with `target`, as `cargo dev fault` does. What came to Bedrock before keeps its course; what is
+    /// stalled elsewhere meets the new fault.
+    pub fn fault(&self, target: Target, fault: Fault) {
+        self.controls.set(target, fault);
+    }
+
+    /// What is wrong with `target`. Of the stand-in's own faults, those that a [`Fault`] can say.
+    pub fn fault_of(&self, target: Target) -> Fault {
+        self.controls.get(target)
+    }
+
+    /// Ends every fault.
+    pub fn end_faults(&self) {
+        self.controls.clear();
+    }
+
+    /// What has come to `target` since the start.
+    pub fn traffic(&self, target: Target) -> Traffic {
+        self.controls.gate(target).map_or_else(
+            || {
+                let stats = self.bedrock.stats();
+                Traffic { requests: stats.calls, in_flight: stats.streams_active }
+            },
+            |gate| gate.traffic(),
+        )
+    }
+
     /// The WebSocket front.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
@@ -181,7 +242,9 @@ impl Stack {
     /// The functions do not compile or the template is refused: then the old deployment stays.
     pub async fn redeploy(&mut self) -> Result<bool> {
         let (template, functions) = build(&root(), self.release, &self.progress).await?;
-        self.deployment.update(&template, &functions).await
+        let updated = self.deployment.update(&template, &functions).await?;
+        self.services.forward_to(self.deployment.output("StoreUrl")?);
+        Ok(updated)
     }
 
     /// Waits until the stack is of no more use, which it becomes when the embedded AWS ends by itself, and says why.
@@ -196,7 +259,8 @@ impl Stack {
     pub async fn stop(self) -> Result<()> {
         self.gateway.stop().await;
         self.bedrock.stop().await;
-        self.ministack.stop().await
+        let valkey = self.valkey.stop();
+        self.ministack.stop().await.and(valkey)
     }
 }
 
@@ -237,9 +301,13 @@ fn bedrock_config(options: &Options) -> Result<bedrock_stand_in::Config> {
         llm_url,
         llm_key: options.llm_key.clone(),
         llm_model: options.llm_model.clone(),
+        blocked_words: BLOCKED_WORDS.map(str::to_owned).to_vec(),
         ..Default::default()
     })
 }
+
+/// What the stand-in's guardrail blocks, for want of one that understands.
+const BLOCKED_WORDS: [&str; 2] = ["爆弾の作り方", "how to build a bomb"];
 
 /// Waits until the sample store is healthy, which it is once it has filled its table.
 async fn seed(aws: &Aws, store_url: &str) -> Result<()> {

@@ -132,10 +132,10 @@ fn it_serves_on_loopback_only_and_ctrl_c_ends_every_process() {
     let temporary = tempfile::tempdir().unwrap();
     let mut run = Run::start(temporary.path(), 0, 0);
     let processes = run.processes();
-    assert!(processes.len() >= 3, "the tool, MiniStack and a function at least: {processes:?}");
+    assert!(processes.len() >= 5, "the tool, MiniStack, a function and two of Valkey at least: {processes:?}");
 
     let addresses = listening(&processes);
-    assert!(addresses.len() >= 4, "page, gateway, model and AWS at least: {addresses:?}");
+    assert!(addresses.len() >= 7, "page, gateway, model, AWS, services, Valkey and its proxy at least: {addresses:?}");
     // 127.0.0.1, as the kernel writes it.
     assert!(addresses.iter().all(|address| address.starts_with("0100007F:")), "{addresses:?}");
 
@@ -169,6 +169,12 @@ fn a_killed_run_is_no_obstacle_to_the_next_one() {
     assert_eq!(token.trim_end().split('.').count(), 3, "a JWT: {token}");
     let stranger = failure(&dev(&["token", "eve", "--aws-port", &aws_port]).output().unwrap());
     assert_eq!(stranger, "error: there is no sample shopper eve: choose aiko or ben\n");
+
+    let fault = dev(&["fault", "catalog", "error=0.5", "latency=200ms", "--aws-port", &aws_port]).output().unwrap();
+    let in_force = String::from_utf8(fault.stdout).unwrap();
+    assert!(in_force.contains("catalog          error=0.5 latency=200ms\n"), "{in_force}");
+    let malformed = failure(&dev(&["fault", "catalog", "error=2", "--aws-port", &aws_port]).output().unwrap());
+    assert_eq!(malformed, "error: error=2: a rate is a number from 0 to 1\n");
 
     let port = second.page_port.to_string();
     let said = failure(&dev(&["--aws-port", "0", "--port", &port]).output().unwrap());

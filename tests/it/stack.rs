@@ -7,7 +7,7 @@ use std::thread;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
-use bedrock_stand_in::{Faults, Reply, Request, StandIn, Stats};
+use bedrock_stand_in::{Reply, Request, StandIn, Stats};
 use local::{Options, Stack};
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
@@ -92,8 +92,8 @@ impl Deref for Shared {
     }
 }
 
-/// The stack for one test alone, which may change what all others depend on. However the test ends, the model has no
-/// faults afterwards.
+/// The stack for one test alone, which may change what all others depend on. However the test ends, nothing has a fault
+/// afterwards.
 pub struct Exclusive {
     running: &'static Running,
     _use: RwLockWriteGuard<'static, ()>,
@@ -101,7 +101,7 @@ pub struct Exclusive {
 
 impl Drop for Exclusive {
     fn drop(&mut self) {
-        self.bedrock().set_faults(Faults::default());
+        self.running.stack.end_faults();
     }
 }
 

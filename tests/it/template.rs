@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use aws_adapters::configuration::{
-    AUTHORIZER_VARIABLES, CONNECT_VARIABLES, DISCONNECT_VARIABLES, MESSAGE_VARIABLES, REDRIVER_VARIABLES,
-    STORE_API_VARIABLES, WATCHDOG_VARIABLES, WORKER_VARIABLES,
+    AUTHORIZER_VARIABLES, CONNECT_VARIABLES, DISCONNECT_VARIABLES, INVALIDATOR_VARIABLES, MESSAGE_VARIABLES,
+    REDRIVER_VARIABLES, STORE_API_VARIABLES, WATCHDOG_VARIABLES, WORKER_VARIABLES,
 };
 use cargo_metadata::MetadataCommand;
 use serde_json::{Value, json};
@@ -66,6 +66,7 @@ async fn a_function_has_one_name_everywhere() {
 fn variables_read(function: &str) -> &'static [&'static str] {
     match function {
         "authorizer" => &AUTHORIZER_VARIABLES,
+        "cache-invalidator" => &INVALIDATOR_VARIABLES,
         "connect" => &CONNECT_VARIABLES,
         "disconnect" => &DISCONNECT_VARIABLES,
         "dlq-redriver" => &REDRIVER_VARIABLES,

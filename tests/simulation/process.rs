@@ -1,9 +1,10 @@
 //! The ports of one process.
 
+use domain::pages::StorePages;
 use domain::ports::{Ports, TurnPorts};
 use testkit::{
-    Faults, Faulty, InMemory, ManualClock, MemoryFollowUps, MemoryQueues, RecordedEvents, ScriptedStore,
-    SequentialNonces,
+    Faults, Faulty, InMemory, ManualClock, MemoryBudgets, MemoryFollowUps, MemoryQueues, RecordedEscalations,
+    RecordedEvents, RecordedMetrics, ScriptedStore, SequentialNonces,
 };
 
 use crate::model::SimulatedModel;
@@ -118,6 +119,9 @@ impl<S: Stores> Ports for Process<S> {
     type FollowUps = Faulty<MemoryFollowUps>;
     type Model = SimulatedModel;
     type Store = ScriptedStore;
+    type Budgets = Faulty<MemoryBudgets>;
+    type Escalations = Faulty<RecordedEscalations>;
+    type Metrics = RecordedMetrics;
 
     fn connections(&self) -> &Self::Connections {
         &self.connections
@@ -137,5 +141,20 @@ impl<S: Stores> Ports for Process<S> {
 
     fn store(&self) -> &Self::Store {
         &self.others.store
+    }
+    fn budgets(&self) -> &Self::Budgets {
+        &self.others.budgets
+    }
+
+    fn escalations(&self) -> &Self::Escalations {
+        &self.others.escalations
+    }
+
+    fn pages(&self) -> &StorePages {
+        &self.others.pages
+    }
+
+    fn metrics(&self) -> &Self::Metrics {
+        &self.others.metrics
     }
 }

@@ -18,6 +18,7 @@ async fn run() -> Result<(), Error> {
         let adapters = adapters.clone();
         async move {
             let handled = follow_up_worker::handle(&adapters.ports, &adapters.deliveries, event.payload).await;
+            adapters.ports.flush_metrics();
             Ok::<_, Error>(handled)
         }
     }))

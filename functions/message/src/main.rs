@@ -18,7 +18,11 @@ async fn run() -> Result<(), Error> {
     let message = Arc::new(Message { ports, session_key: configuration.session_key });
     run_concurrent(service_fn(move |event: LambdaEvent<_>| {
         let message = message.clone();
-        async move { Ok::<_, Error>(message.handle(event.payload).await) }
+        async move {
+            let answer = message.handle(event.payload).await;
+            message.ports.flush_metrics();
+            Ok::<_, Error>(answer)
+        }
     }))
     .await
 }

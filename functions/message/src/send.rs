@@ -34,9 +34,9 @@ pub(crate) async fn send<P: Ports>(message: &Message<P>, origin: &Origin, sent: 
                     Delivery::Gone => Ok(()),
                 };
             }
-            Admission::Admitted { request, past } => {
+            Admission::Admitted { request, past, allowance } => {
                 locked = Some(request.conversation_id.clone());
-                match answer(ports, &request, &past, *arrived).await? {
+                match answer(ports, &request, &past, allowance, *arrived).await? {
                     Answered::Settled | Answered::Queued => return Ok(()),
                     Answered::NotOurs => {}
                 }

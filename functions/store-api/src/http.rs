@@ -13,8 +13,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use domain::ports::{Clock, Unavailable};
 use domain::store::{
-    Article, ArticlePage, Order, OrderPage, PAGE_ENTRIES_MAX, Product, ProductPage, PromotionPage, RecommendationPage,
-    ReviewPage, SEARCH_TEXT_CHARS_MAX,
+    Article, ArticlePage, OFFERS_MAX, OfferPage, Order, OrderPage, PAGE_ENTRIES_MAX, Product, ProductPage,
+    PromotionPage, RecommendationPage, ReviewPage, SEARCH_TEXT_CHARS_MAX,
 };
 use lambda_http::tower::ServiceExt as _;
 use serde::Deserialize;
@@ -51,6 +51,7 @@ pub fn router<T: StoreTable + 'static, C: Clock + 'static>(api: Arc<Api<T, C>>) 
         .route("/health", get(health))
         .route("/catalog/search", get(search::<T, C>))
         .route("/catalog/products/{product_id}", get(product::<T, C>))
+        .route("/catalog/offers", get(offers::<T, C>))
         .route("/recommendations", get(recommendations::<T, C>))
         .route("/trending", get(trending::<T, C>))
         .route("/promotions", get(promotions::<T, C>))
@@ -124,6 +125,7 @@ struct Parameters {
     q: Option<String>,
     limit: Option<String>,
     shopper_id: Option<String>,
+    product_ids: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Parameters {
@@ -161,6 +163,18 @@ impl Parameters {
                 Err(Failure::BadRequest(format!("shopper_id does not have 1 to {ID_BYTES_MAX} bytes.")))
             }
             id => Ok(id),
+        }
+    }
+
+    fn product_ids(&self) -> Result<Vec<&str>, Failure> {
+        let ids: Vec<&str> = self.product_ids.iter().flat_map(|ids| ids.split(',')).collect();
+        match ids.len() {
+            0 => Err(Failure::BadRequest("product_ids is missing.".to_owned())),
+            1..=OFFERS_MAX if ids.iter().all(|id| (1..=ID_BYTES_MAX).contains(&id.len())) => Ok(ids),
+            1..=OFFERS_MAX => {
+                Err(Failure::BadRequest(format!("A product id does not have 1 to {ID_BYTES_MAX} bytes.")))
+            }
+            _more => Err(Failure::BadRequest(format!("product_ids names more than {OFFERS_MAX} products."))),
         }
     }
 
@@ -225,6 +239,10 @@ async fn search<T: StoreTable, C: Clock>(State(api): Shared<T, C>, parameters: P
 
 async fn product<T: StoreTable, C: Clock>(State(api): Shared<T, C>, Id(id): Id) -> Answer<Product> {
     api.store.product(&id).await?.map(Json).ok_or(Failure::NotFound)
+}
+
+async fn offers<T: StoreTable, C: Clock>(State(api): Shared<T, C>, parameters: Parameters) -> Answer<OfferPage> {
+    Ok(Json(api.store.offers(&parameters.product_ids()?).await?))
 }
 
 async fn recommendations<T: StoreTable, C: Clock>(

@@ -4,11 +4,13 @@
 pub mod catalog;
 pub mod dynamodb;
 pub mod http;
+pub mod knowledge;
 pub mod search;
 pub mod seed;
 pub mod shelf;
 pub mod store;
 pub mod table;
+pub mod terms;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -152,12 +152,6 @@ impl Document {
         found.max_by_key(|&(_, chars)| chars).map(|(span, _)| span)
     }
 
-    /// What the names of the document in `text` are worth.
-    fn phrase_score(&self, text: &Text) -> usize {
-        let found = self.phrases.iter().filter(|phrase| text.find(phrase).is_some());
-        found.map(|phrase| PHRASE_SCORE + PHRASE_CHAR_SCORE * phrase.chars()).sum()
-    }
-
     /// What the longest part of a name in `text` is worth, if it is more than half of the name, when it is not there as a whole.
     pub fn part_score(&self, vocabulary: &Vocabulary, text: &Text) -> usize {
         let said = vocabulary.words(text);
@@ -202,15 +196,6 @@ pub fn word_scores(vocabulary: &Vocabulary, documents: &[Document], question: &T
         for (score, _) in scores.iter_mut().zip(&saying).filter(|(_, says)| **says) {
             *score += RARE_WORD_SCORE / count;
         }
-    }
-    scores
-}
-
-/// What each document is worth by its names and its words.
-pub fn scores(vocabulary: &Vocabulary, documents: &[Document], question: &Text) -> Vec<usize> {
-    let mut scores = word_scores(vocabulary, documents, question);
-    for (score, document) in scores.iter_mut().zip(documents) {
-        *score += document.phrase_score(question);
     }
     scores
 }

@@ -5,15 +5,13 @@ use std::collections::HashMap;
 use domain::store::Review;
 
 use crate::catalog::{Edition, Series};
+use crate::knowledge::KnowledgeIndex;
 use crate::search::{self, Document, GENRE_SCORE, Vocabulary, Wanted, WantedVolume};
 use crate::table::{Campaign, Facts, HelpArticle};
 use crate::text::{Span, Text, is_word_char};
 
 /// A series is found by its words alone from this score on: a word that four others have too.
 const SERIES_SCORE_MIN: usize = 20;
-
-/// An article is found by its words alone from this score on: two words that hardly any other has.
-const ARTICLE_SCORE_MIN: usize = 150;
 
 /// An author's name of a single Latin word is looked for from this length on: `ONE` and `HERO` are words too.
 const LATIN_NAME_CHARS_MIN: usize = 5;
@@ -44,7 +42,7 @@ pub struct Shelf {
     titles: Vec<Document>,
     authors: Vec<Document>,
     articles: Vec<HelpArticle>,
-    help: Vec<Document>,
+    knowledge: KnowledgeIndex,
     campaigns: Vec<Campaign>,
     /// By product, newest first.
     reviews: HashMap<String, Vec<Review>>,
@@ -64,7 +62,7 @@ impl Shelf {
         }
         let titles = facts.series.iter().map(|series| title_document(&vocabulary, series)).collect();
         let authors = facts.series.iter().map(|series| author_document(&vocabulary, series)).collect();
-        let help = facts.articles.iter().map(|article| help_document(&vocabulary, article)).collect();
+        let knowledge = KnowledgeIndex::new(&facts.articles);
         let mut products = HashMap::new();
         let mut shelved = Vec::with_capacity(facts.series.len());
         for (position, series) in facts.series.into_iter().enumerate() {
@@ -80,7 +78,7 @@ impl Shelf {
             titles,
             authors,
             articles: facts.articles,
-            help,
+            knowledge,
             campaigns: facts.campaigns,
             reviews,
             products,
@@ -116,8 +114,7 @@ impl Shelf {
 
     /// The articles a question is about, best first.
     pub fn find_articles(&self, question: &str) -> impl Iterator<Item = &HelpArticle> {
-        let scores = search::scores(&self.vocabulary, &self.help, &Text::new(question));
-        search::best(&scores, ARTICLE_SCORE_MIN, |_| 0).into_iter().filter_map(|position| self.articles.get(position))
+        self.knowledge.find(question).into_iter().filter_map(|hit| self.articles.get(hit.position))
     }
 
     /// The products a question is about, best first, `limit` at the most. A title or an author named in it decides; otherwise
@@ -234,12 +231,6 @@ fn names_of(author: &str) -> Vec<String> {
     };
     names.retain(long_enough);
     names
-}
-
-fn help_document(vocabulary: &Vocabulary, article: &HelpArticle) -> Document {
-    let names =
-        [article.title.ja.as_str(), &article.title.en].into_iter().chain(article.keywords.iter().map(String::as_str));
-    Document::new(vocabulary, names, [article.body.ja.as_str(), &article.body.en])
 }
 
 fn named(documents: &[Document], question: &Text) -> Vec<(usize, Span)> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use domain::ports::{Clock, Unavailable};
 use domain::store::{
-    self, Article, ArticlePage, Bilingual, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Price, Product,
-    ProductPage, Promotion, PromotionPage, Recommendation, RecommendationPage, ReviewPage,
+    self, Article, ArticlePage, Bilingual, OfferPage, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Price, Product,
+    ProductOffer, ProductPage, Promotion, PromotionPage, Recommendation, RecommendationPage, ReviewPage,
 };
 use tokio::sync::{Mutex, OnceCell};
 
@@ -72,6 +72,19 @@ impl<T: StoreTable, C: Clock> Store<T, C> {
         let shelf = self.shelf().await?;
         let Some(item) = shelf.product(product_id) else { return Ok(None) };
         Ok(self.on_sale(&[item]).await?.pop())
+    }
+
+    /// What those of the products cost that are sold.
+    pub async fn offers(&self, product_ids: &[&str]) -> Result<OfferPage, Unavailable> {
+        let shelf = self.shelf().await?;
+        let mut items: Vec<Item<'_>> = product_ids.iter().filter_map(|id| shelf.product(id)).collect();
+        items.sort_by(|a, b| a.edition.product_id.cmp(&b.edition.product_id));
+        items.dedup_by(|a, b| a.edition.product_id == b.edition.product_id);
+        let on_sale = self.on_sale(&items).await?.into_iter();
+        let offers = on_sale
+            .filter_map(|product| Some(ProductOffer { product_id: product.product_id, offer: product.offer? }))
+            .collect();
+        Ok(OfferPage { offers })
     }
 
     /// What is in demand and in stock, for everybody.

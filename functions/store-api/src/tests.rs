@@ -5,4 +5,6 @@ mod data;
 mod engine;
 mod events;
 mod finding;
+mod knowledge;
 mod seeding;
+mod terms;

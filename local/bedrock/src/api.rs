@@ -32,6 +32,12 @@ impl Message {
     pub fn text(&self) -> String {
         self.content.iter().map(ContentBlock::text).collect()
     }
+
+    /// What of it a guardrail is to look at, if anything is marked so.
+    fn guarded_text(&self) -> Option<String> {
+        let guarded = self.content.iter().filter(|block| matches!(block, ContentBlock::GuardContent(_)));
+        Some(guarded.map(ContentBlock::text).collect::<String>()).filter(|text| !text.is_empty())
+    }
 }
 
 /// Who speaks.
@@ -57,6 +63,8 @@ impl Role {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ContentBlock {
     Text(String),
+    /// What a guardrail is to look at; the rest is then none of its business.
+    GuardContent(GuardContent),
     /// What comes before may be cached; nothing is said by it.
     CachePoint(IgnoredAny),
 }
@@ -65,17 +73,28 @@ impl ContentBlock {
     /// Empty for a block without text.
     pub fn text(&self) -> &str {
         match self {
-            Self::Text(text) => text,
+            Self::Text(text) | Self::GuardContent(GuardContent { text: GuardText { text } }) => text,
             Self::CachePoint(_) => "",
         }
     }
 
     fn is_blank(&self) -> bool {
         match self {
-            Self::Text(text) => text.trim().is_empty(),
             Self::CachePoint(_) => false,
+            Self::Text(_) | Self::GuardContent(_) => self.text().trim().is_empty(),
         }
     }
+}
+
+/// Text that a guardrail is to look at.
+#[derive(Debug, Deserialize)]
+pub(crate) struct GuardContent {
+    text: GuardText,
+}
+
+#[derive(Debug, Deserialize)]
+struct GuardText {
+    text: String,
 }
 
 /// How to generate.
@@ -125,6 +144,15 @@ impl Usage {
 }
 
 impl ConverseRequest {
+    /// What a guardrail looks at: what is marked for it, else all that the user says.
+    pub fn guarded_text(&self) -> String {
+        let marked: Vec<String> = self.messages.iter().filter_map(Message::guarded_text).collect();
+        if !marked.is_empty() {
+            return marked.concat();
+        }
+        self.messages.iter().filter(|message| message.role == Role::User).map(Message::text).collect()
+    }
+
     /// Checks what Bedrock checks before it asks the model.
     ///
     /// # Errors

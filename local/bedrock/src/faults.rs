@@ -22,6 +22,8 @@ pub struct Faults {
     pub stall: Option<Stall>,
     /// Added before the first token, milliseconds.
     pub first_token_extra_ms: u64,
+    /// Only calls of models whose ids hold one of these meet a fault; none is all of them.
+    pub models: Vec<String>,
     /// Another seed, another choice of calls.
     pub seed: u64,
 }
@@ -35,6 +37,7 @@ impl Default for Faults {
             mid_stream_error: None,
             stall: None,
             first_token_extra_ms: 0,
+            models: Vec::new(),
             seed: 0,
         }
     }
@@ -86,6 +89,14 @@ pub(crate) struct Course {
 }
 
 impl Faults {
+    /// What calls of that model meet.
+    pub(crate) fn of_model(self, model_id: &str) -> Self {
+        match self.models.is_empty() || self.models.iter().any(|part| model_id.contains(part)) {
+            true => self,
+            false => Self::default(),
+        }
+    }
+
     /// Decides whether call number `call` is refused.
     ///
     /// # Errors
@@ -116,13 +127,18 @@ impl Faults {
         }
     }
 
-    /// The same for the same seed, call and fault; over many calls, true as often as `rate` says.
     fn happens(&self, call: u64, fault: u64, rate: f64) -> bool {
-        let mixed = mix(mix(mix(self.seed) ^ call) ^ fault);
-        // A float holds 53 bits exactly.
-        let share = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
-        share < rate
+        happens(self.seed, call, fault, rate)
     }
+}
+
+/// Whether a fault that strikes that `rate` of calls strikes call number `call`. The same for the same seed, call and number
+/// of the fault; over many calls, true as often as `rate` says.
+pub fn happens(seed: u64, call: u64, fault: u64, rate: f64) -> bool {
+    let mixed = mix(mix(mix(seed) ^ call) ^ fault);
+    // A float holds 53 bits exactly.
+    let share = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
+    share < rate
 }
 
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.

@@ -7,9 +7,8 @@ use serde_json::json;
 
 use crate::exception::Exception;
 
-/// What a blocked question or answer is replaced by.
-pub(crate) const BLOCKED_MESSAGE: &str =
-    "申し訳ありませんが、その内容にはお答えできません。 Sorry, I cannot help with that.";
+/// What a blocked question or answer is replaced by: as the guardrail in `template.yaml` is told to.
+pub(crate) const BLOCKED_MESSAGE: &str = "[[blocked]]";
 /// A text unit of a guardrail, by which it is billed: "A text unit can contain up to 1000 characters", Bedrock pricing.
 const TEXT_UNIT_CHARS: usize = 1_000;
 

@@ -28,7 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use api::StopReason;
 pub use exception::{Exception, ExceptionKind};
-pub use faults::{Faults, MidStreamError, Stall};
+pub use faults::{Faults, MidStreamError, Stall, happens};
 pub use forward::LLM_STALL_MS;
 pub use reqwest::Url;
 pub use script::Reply;
@@ -105,6 +105,11 @@ impl StandIn {
         self.bedrock.set_faults(faults);
     }
 
+    /// What sets the faults where the stand-in itself is out of reach.
+    pub fn fault_control(&self) -> FaultControl {
+        FaultControl(Arc::clone(&self.bedrock))
+    }
+
     /// Queues replies: each is given to one of the next calls of `Converse` or `ConverseStream` that it fits, in order. A
     /// scripted call is free of [`Faults`].
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
@@ -126,5 +131,21 @@ impl StandIn {
         drop(self.stopping);
         // Whatever is still open then is a client that neither reads nor closes.
         let _closed = tokio::time::timeout(Duration::from_millis(STOP_MS_MAX), self.serving).await;
+    }
+}
+
+/// The faults of one stand-in.
+#[derive(Clone)]
+pub struct FaultControl(Arc<Bedrock>);
+
+impl FaultControl {
+    /// Replaces the faults, for calls that begin from now on.
+    pub fn set(&self, faults: Faults) {
+        self.0.set_faults(faults);
+    }
+
+    /// The faults that are in force.
+    pub fn get(&self) -> Faults {
+        self.0.faults()
     }
 }

@@ -104,6 +104,10 @@ impl Bedrock {
         *locked(&self.faults) = faults;
     }
 
+    pub fn faults(&self) -> Faults {
+        locked(&self.faults).clone()
+    }
+
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         locked(&self.script).extend(replies);
     }
@@ -155,9 +159,9 @@ impl Bedrock {
                 None => Ok(guarded(generation::scripted(reply))),
             };
         }
-        let faults = locked(&self.faults).clone();
+        let faults = self.faults().of_model(model_id);
         faults.admit(call)?;
-        if request.guardrail_config.is_some() && !self.filter.matches(&question).is_empty() {
+        if request.guardrail_config.is_some() && !self.filter.matches(&request.guarded_text()).is_empty() {
             return Ok(generation::blocked());
         }
         let pieces = match &self.upstream {
@@ -318,12 +322,12 @@ async fn apply_guardrail(
     let (body, request) = parsed::<ApplyRequest>(&body)?;
     let answer = bedrock.filter.apply(&request)?;
     bedrock.record(Operation::ApplyGuardrail, &guardrail_id, body);
-    locked(&bedrock.faults).admit(call)?;
+    bedrock.faults().admit(call)?;
     Ok(answer)
 }
 
 async fn faults(State(bedrock): State<Arc<Bedrock>>) -> Json<Faults> {
-    Json(locked(&bedrock.faults).clone())
+    Json(bedrock.faults())
 }
 
 async fn put_faults(State(bedrock): State<Arc<Bedrock>>, Json(faults): Json<Faults>) -> Json<Faults> {

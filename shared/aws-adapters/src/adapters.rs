@@ -1,17 +1,20 @@
 //! The adapters of the functions that work on turns, together.
 
 use aws_config::SdkConfig;
-use domain::ports::{Ports, TurnPorts};
+use domain::guarded_model::GuardedModel;
+use domain::pages::StorePages;
+use domain::ports::{CacheInvalidations, Ports, TurnPorts, Unavailable};
 use domain::redrive::Redriver;
+use store_client::{StoreClient, ValkeyCache};
 
 use crate::configuration::{
-    AnswerConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration, WatchdogConfiguration,
-    WorkerConfiguration,
+    AnswerConfiguration, InvalidatorConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration,
+    WatchdogConfiguration, WorkerConfiguration,
 };
 use crate::{
-    ApiGatewaySender, BedrockModel, DynamoDbBuckets, DynamoDbConnections, DynamoDbFollowUps, DynamoDbQuarantine,
-    DynamoDbTurns, HttpStore, RandomNonces, Schedules, SnsTurnEvents, SqsDeadLetters, SqsMessages, SqsQueues,
-    SystemClock, clients,
+    ApiGatewaySender, BedrockModel, BudgetLimits, DynamoDbBuckets, DynamoDbBudgets, DynamoDbConnections,
+    DynamoDbFollowUps, DynamoDbHints, DynamoDbQuarantine, DynamoDbTurns, EmbeddedMetrics, RandomNonces, Schedules,
+    Services, SnsEscalations, SnsTurnEvents, SqsDeadLetters, SqsMessages, SqsQueues, SystemClock, clients,
 };
 
 /// What it takes to end turns, on the real things.
@@ -71,22 +74,37 @@ impl TurnPorts for TurnAdapters {
     }
 }
 
+/// What the environments of a function tell one another.
+type Hints = DynamoDbHints<SystemClock>;
+
+/// The models, behind a breaker.
+type Model = GuardedModel<BedrockModel, SystemClock, EmbeddedMetrics, Hints>;
+
 /// What it takes to answer, on the real things.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Adapters {
     turns: TurnAdapters,
     connections: DynamoDbConnections<SystemClock>,
     buckets: DynamoDbBuckets,
     follow_ups: DynamoDbFollowUps<SystemClock>,
-    model: BedrockModel,
-    store: HttpStore,
+    model: Model,
+    store: Services,
+    budgets: DynamoDbBudgets,
+    escalations: SnsEscalations,
+    pages: StorePages,
+    metrics: EmbeddedMetrics,
 }
 
 impl Adapters {
     /// The adapters of `message`: it delivers follow-ups and schedules none.
     pub fn new(sdk: &SdkConfig, configuration: &MessageConfiguration) -> Self {
         let turns = TurnAdapters::new(sdk, &configuration.answers.turns);
-        Self::answering(sdk, &configuration.answers, turns, None)
+        Self::answering(sdk, &configuration.answers, turns, None, EmbeddedMetrics::new("message"))
+    }
+
+    /// Writes what was counted to the log: at the end of each invocation.
+    pub fn flush_metrics(&self) {
+        self.metrics.flush();
     }
 
     fn answering(
@@ -94,15 +112,23 @@ impl Adapters {
         configuration: &AnswerConfiguration,
         turns: TurnAdapters,
         schedules: Option<Schedules>,
+        metrics: EmbeddedMetrics,
     ) -> Self {
         let (dynamodb, table) = (&turns.dynamodb, &configuration.turns.table_name);
-        let bedrock = clients::bedrock_runtime(sdk);
+        let models = &configuration.models;
+        let hints = DynamoDbHints::new(dynamodb.clone(), table, SystemClock);
+        let bedrock = BedrockModel::new(clients::bedrock_runtime(sdk), models.clone());
+        let limits = BudgetLimits { primary: models.tokens_per_minute, cheaper: models.cheaper_tokens_per_minute };
         Self {
+            budgets: DynamoDbBudgets::new(dynamodb.clone(), table, limits),
+            escalations: SnsEscalations::new(clients::sns(sdk), &configuration.escalations_topic_arn),
+            pages: StorePages::new(&configuration.page_url),
             connections: DynamoDbConnections::new(dynamodb.clone(), table, SystemClock),
             buckets: DynamoDbBuckets::new(dynamodb.clone(), table),
             follow_ups: DynamoDbFollowUps::new(dynamodb.clone(), table, schedules, SystemClock),
-            model: BedrockModel::new(bedrock, &configuration.model_id, configuration.model_prefill),
-            store: HttpStore::new(configuration.store.clone()),
+            model: GuardedModel::new(bedrock, SystemClock, metrics.clone(), hints.clone()),
+            store: Services::new(sdk, configuration, metrics.clone(), hints),
+            metrics,
             turns,
         }
     }
@@ -140,8 +166,11 @@ impl Ports for Adapters {
     type Connections = DynamoDbConnections<SystemClock>;
     type Buckets = DynamoDbBuckets;
     type FollowUps = DynamoDbFollowUps<SystemClock>;
-    type Model = BedrockModel;
-    type Store = HttpStore;
+    type Model = Model;
+    type Store = Services;
+    type Budgets = DynamoDbBudgets;
+    type Escalations = SnsEscalations;
+    type Metrics = EmbeddedMetrics;
 
     fn connections(&self) -> &Self::Connections {
         &self.connections
@@ -162,10 +191,26 @@ impl Ports for Adapters {
     fn store(&self) -> &Self::Store {
         &self.store
     }
+
+    fn budgets(&self) -> &Self::Budgets {
+        &self.budgets
+    }
+
+    fn escalations(&self) -> &Self::Escalations {
+        &self.escalations
+    }
+
+    fn pages(&self) -> &StorePages {
+        &self.pages
+    }
+
+    fn metrics(&self) -> &Self::Metrics {
+        &self.metrics
+    }
 }
 
 /// The adapters of `follow-up-worker`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WorkerAdapters {
     /// What it answers with. Follow-ups are scheduled, too.
     pub ports: Adapters,
@@ -187,7 +232,8 @@ impl WorkerAdapters {
             role_arn: configuration.schedule_role_arn.clone(),
             queues: turns.queues.clone(),
         };
-        Self { ports: Adapters::answering(sdk, answers, turns, Some(schedules)), deliveries }
+        let metrics = EmbeddedMetrics::new("follow-up-worker");
+        Self { ports: Adapters::answering(sdk, answers, turns, Some(schedules), metrics), deliveries }
     }
 }
 
@@ -207,6 +253,55 @@ impl WatchdogAdapters {
             ports: TurnAdapters::new(sdk, &configuration.turns),
             events: SnsTurnEvents::new(clients::sns(sdk), &configuration.turn_events_topic_arn),
         }
+    }
+}
+
+/// The adapters of `cache-invalidator`.
+#[derive(Debug)]
+pub struct InvalidatorAdapters {
+    /// Whom it tells.
+    pub caches: SharedCaches,
+    /// What it reads again.
+    pub store: StoreClient<SystemClock, EmbeddedMetrics, Hints>,
+    /// What it counts.
+    pub metrics: EmbeddedMetrics,
+}
+
+impl InvalidatorAdapters {
+    /// The adapters of an environment.
+    pub fn new(sdk: &SdkConfig, configuration: &InvalidatorConfiguration) -> Self {
+        let InvalidatorConfiguration { table_name, store, valkey } = configuration;
+        let hints = DynamoDbHints::new(clients::dynamodb(sdk), table_name, SystemClock);
+        let metrics = EmbeddedMetrics::new("cache-invalidator");
+        let opened = valkey.as_ref().and_then(|valkey| ValkeyCache::new(valkey, SystemClock).ok());
+        Self {
+            caches: SharedCaches { hints: hints.clone(), valkey: opened },
+            store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics.clone(), hints),
+            metrics,
+        }
+    }
+}
+
+/// The caches of all environments: those in their memory, which heed what they are told, and Valkey.
+#[derive(Debug)]
+pub struct SharedCaches {
+    hints: Hints,
+    valkey: Option<ValkeyCache<SystemClock>>,
+}
+
+impl CacheInvalidations for SharedCaches {
+    async fn invalidate(&self, tags: &[String], now: u64) -> Result<(), Unavailable> {
+        // First, for whatever was read before this counts as out of date, wherever it is kept.
+        self.hints.invalidate(tags, now).await?;
+        let Some(valkey) = &self.valkey else { return Ok(()) };
+        for tag in tags {
+            if let Err(error) = valkey.forget(tag).await {
+                // What is in there is too old for everybody who has heard.
+                tracing::warn!(error = &error as &dyn std::error::Error, "Valkey still has what is out of date");
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

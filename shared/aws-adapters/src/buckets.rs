@@ -30,6 +30,7 @@ fn key(bucket: &BucketKey) -> (AttributeValue, AttributeValue) {
     match bucket {
         BucketKey::Messages(principal) => (principal_pk(principal), text("bucket#messages")),
         BucketKey::Replays(principal) => (principal_pk(principal), text("bucket#replays")),
+        BucketKey::OrderLookups(principal) => (principal_pk(principal), text("bucket#order_lookups")),
         BucketKey::Connections(digest) => (address_pk(digest), text("bucket#connections")),
     }
 }

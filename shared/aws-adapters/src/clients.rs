@@ -85,6 +85,15 @@ pub fn bedrock_runtime(config: &SdkConfig) -> aws_sdk_bedrockruntime::Client {
     aws_sdk_bedrockruntime::Client::from_conf(config)
 }
 
+/// Bedrock for the vector of a question: 400 ms, once. Who waits for it searches without, if it takes longer.
+pub fn bedrock_embedding(config: &SdkConfig) -> aws_sdk_bedrockruntime::Client {
+    let config = aws_sdk_bedrockruntime::config::Builder::from(config)
+        .timeout_config(timeouts(400, 400))
+        .retry_config(RetryConfig::disabled())
+        .build();
+    aws_sdk_bedrockruntime::Client::from_conf(config)
+}
+
 /// SNS: an attempt in 1 s, a call with its retries in 2 s.
 pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
     let config = aws_sdk_sns::config::Builder::from(config)

@@ -2,7 +2,9 @@
 //!
 //! Every problem is reported, in one line; nothing is silently replaced.
 
+use crate::OpenSearchConfiguration;
 use domain::ids::SessionKey;
+use store_client::{ServiceConfiguration, StoreConfiguration, ValkeyConfiguration};
 
 /// The environment variables of `authorizer`.
 pub const AUTHORIZER_VARIABLES: [&str; 6] =
@@ -12,43 +14,102 @@ pub const CONNECT_VARIABLES: [&str; 3] = ["LOG_LEVEL", "TABLE_NAME", "SESSION_KE
 /// The environment variables of `disconnect`.
 pub const DISCONNECT_VARIABLES: [&str; 2] = ["LOG_LEVEL", "TABLE_NAME"];
 /// The environment variables of `message`.
-pub const MESSAGE_VARIABLES: [&str; 15] = [
+pub const MESSAGE_VARIABLES: [&str; 34] = [
     "LOG_LEVEL",
     "TABLE_NAME",
     "CALLBACK_URL",
     "SESSION_KEY",
     "MODEL_ID",
     "MODEL_PREFILL",
+    "CHEAPER_MODEL_ID",
+    "MODEL_TOKENS_PER_MINUTE",
+    "CHEAPER_MODEL_TOKENS_PER_MINUTE",
+    "GUARDRAIL_ID",
+    "GUARDRAIL_VERSION",
     "CATALOG_URL",
+    "CATALOG_TIMEOUT_MS",
     "RECOMMENDATIONS_URL",
+    "RECOMMENDATIONS_TIMEOUT_MS",
     "ORDERS_URL",
+    "ORDERS_TIMEOUT_MS",
     "PROMOTIONS_URL",
+    "PROMOTIONS_TIMEOUT_MS",
     "REVIEWS_URL",
+    "REVIEWS_TIMEOUT_MS",
     "KNOWLEDGE_URL",
+    "KNOWLEDGE_TIMEOUT_MS",
     "STORE_KEY",
+    "STORE_PAGE_URL",
+    "VALKEY_URL",
+    "VALKEY_USERNAME",
+    "VALKEY_PASSWORD",
+    "OPENSEARCH_URL",
+    "OPENSEARCH_INDEX",
+    "EMBEDDING_MODEL_ID",
+    "ESCALATIONS_TOPIC_ARN",
     "WATCHDOG_QUEUE_URL",
     "FOLLOW_UP_QUEUE_URL",
 ];
 /// The environment variables of `follow-up-worker`.
-pub const WORKER_VARIABLES: [&str; 18] = [
+pub const WORKER_VARIABLES: [&str; 37] = [
     "LOG_LEVEL",
     "TABLE_NAME",
     "CALLBACK_URL",
     "MODEL_ID",
     "MODEL_PREFILL",
+    "CHEAPER_MODEL_ID",
+    "MODEL_TOKENS_PER_MINUTE",
+    "CHEAPER_MODEL_TOKENS_PER_MINUTE",
+    "GUARDRAIL_ID",
+    "GUARDRAIL_VERSION",
     "CATALOG_URL",
+    "CATALOG_TIMEOUT_MS",
     "RECOMMENDATIONS_URL",
+    "RECOMMENDATIONS_TIMEOUT_MS",
     "ORDERS_URL",
+    "ORDERS_TIMEOUT_MS",
     "PROMOTIONS_URL",
+    "PROMOTIONS_TIMEOUT_MS",
     "REVIEWS_URL",
+    "REVIEWS_TIMEOUT_MS",
     "KNOWLEDGE_URL",
+    "KNOWLEDGE_TIMEOUT_MS",
     "STORE_KEY",
+    "STORE_PAGE_URL",
+    "VALKEY_URL",
+    "VALKEY_USERNAME",
+    "VALKEY_PASSWORD",
+    "OPENSEARCH_URL",
+    "OPENSEARCH_INDEX",
+    "EMBEDDING_MODEL_ID",
+    "ESCALATIONS_TOPIC_ARN",
     "WATCHDOG_QUEUE_URL",
     "FOLLOW_UP_QUEUE_URL",
     "FOLLOW_UP_QUEUE_ARN",
     "FOLLOW_UP_DLQ_URL",
     "SCHEDULE_GROUP",
     "SCHEDULE_ROLE_ARN",
+];
+/// The environment variables of `cache-invalidator`.
+pub const INVALIDATOR_VARIABLES: [&str; 18] = [
+    "LOG_LEVEL",
+    "TABLE_NAME",
+    "CATALOG_URL",
+    "CATALOG_TIMEOUT_MS",
+    "RECOMMENDATIONS_URL",
+    "RECOMMENDATIONS_TIMEOUT_MS",
+    "ORDERS_URL",
+    "ORDERS_TIMEOUT_MS",
+    "PROMOTIONS_URL",
+    "PROMOTIONS_TIMEOUT_MS",
+    "REVIEWS_URL",
+    "REVIEWS_TIMEOUT_MS",
+    "KNOWLEDGE_URL",
+    "KNOWLEDGE_TIMEOUT_MS",
+    "STORE_KEY",
+    "VALKEY_URL",
+    "VALKEY_USERNAME",
+    "VALKEY_PASSWORD",
 ];
 /// The environment variables of `watchdog`.
 pub const WATCHDOG_VARIABLES: [&str; 6] =
@@ -103,6 +164,20 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.problems.push(format!("{name} is not an http(s) URL"));
         }
         url.trim_end_matches('/').to_owned()
+    }
+
+    fn optional(&mut self, name: &str) -> Option<String> {
+        (self.lookup)(name)
+    }
+
+    fn number(&mut self, name: &str) -> u64 {
+        match self.required(name).as_str() {
+            "" => 0,
+            digits => digits.parse().unwrap_or_else(|_| {
+                self.problems.push(format!("{name} is no whole number"));
+                0
+            }),
+        }
     }
 
     fn boolean(&mut self, name: &str) -> bool {
@@ -212,23 +287,77 @@ impl DisconnectConfiguration {
     }
 }
 
-/// Where the store's services are: base URLs, without a slash at the end.
-#[derive(Debug, Clone)]
-pub struct StoreConfiguration {
-    /// Product search, look-up and what is trending.
-    pub catalog_url: String,
-    /// Recommendations.
-    pub recommendations_url: String,
-    /// Orders.
-    pub orders_url: String,
-    /// Promotions.
-    pub promotions_url: String,
-    /// Reviews.
-    pub reviews_url: String,
-    /// Help articles.
-    pub knowledge_url: String,
-    /// Shows the services that it is the chat that asks.
-    pub store_key: String,
+/// A guardrail of Bedrock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardrailConfiguration {
+    /// Its id or ARN.
+    pub id: String,
+    /// A number, or `DRAFT`.
+    pub version: String,
+}
+
+/// The models, and what keeps them in check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelConfiguration {
+    /// The Bedrock model or inference profile that answers.
+    pub model_id: String,
+    /// Whether it continues an answer that it is given the beginning of.
+    pub prefill: bool,
+    /// The one that answers under pressure.
+    pub cheaper_model_id: String,
+    /// What questions and answers pass.
+    pub guardrail: Option<GuardrailConfiguration>,
+    /// Tokens a minute that all environments together may ask for; none without a limit.
+    pub tokens_per_minute: Option<u64>,
+    /// The same of the cheaper model.
+    pub cheaper_tokens_per_minute: Option<u64>,
+}
+
+impl ModelConfiguration {
+    fn read(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Self {
+        let guardrail = (reader.optional("GUARDRAIL_ID"), reader.optional("GUARDRAIL_VERSION"));
+        let limit = |tokens: u64| Some(tokens).filter(|tokens| *tokens > 0);
+        Self {
+            model_id: reader.required("MODEL_ID"),
+            prefill: reader.boolean("MODEL_PREFILL"),
+            cheaper_model_id: reader.required("CHEAPER_MODEL_ID"),
+            guardrail: match guardrail {
+                (Some(id), Some(version)) => Some(GuardrailConfiguration { id, version }),
+                _none => None,
+            },
+            tokens_per_minute: limit(reader.number("MODEL_TOKENS_PER_MINUTE")),
+            cheaper_tokens_per_minute: limit(reader.number("CHEAPER_MODEL_TOKENS_PER_MINUTE")),
+        }
+    }
+}
+
+fn store_configuration(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> StoreConfiguration {
+    let mut service = |name: &str| ServiceConfiguration {
+        url: reader.url(&format!("{name}_URL")),
+        timeout_ms: reader.number(&format!("{name}_TIMEOUT_MS")),
+    };
+    StoreConfiguration {
+        catalog: service("CATALOG"),
+        recommendations: service("RECOMMENDATIONS"),
+        orders: service("ORDERS"),
+        promotions: service("PROMOTIONS"),
+        reviews: service("REVIEWS"),
+        knowledge: service("KNOWLEDGE"),
+        store_key: reader.required("STORE_KEY"),
+    }
+}
+
+fn open_search_configuration(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<OpenSearchConfiguration> {
+    let (index, embedding_model_id) = (reader.required("OPENSEARCH_INDEX"), reader.required("EMBEDDING_MODEL_ID"));
+    let region = reader.optional("AWS_REGION").unwrap_or_default();
+    let endpoint = reader.optional("OPENSEARCH_URL")?;
+    let pipeline = format!("{index}-hybrid");
+    Some(OpenSearchConfiguration { endpoint, index, pipeline, embedding_model_id, region })
+}
+
+fn valkey_configuration(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Option<ValkeyConfiguration> {
+    let (username, password) = (reader.optional("VALKEY_USERNAME"), reader.optional("VALKEY_PASSWORD"));
+    reader.optional("VALKEY_URL").map(|url| ValkeyConfiguration { url, username, password })
 }
 
 /// What every function that works on turns is told.
@@ -260,29 +389,30 @@ impl TurnConfiguration {
 pub struct AnswerConfiguration {
     /// Where turns are.
     pub turns: TurnConfiguration,
-    /// The Bedrock model or inference profile.
-    pub model_id: String,
-    /// Whether the model continues an answer that it is given the beginning of.
-    pub model_prefill: bool,
+    /// Who answers.
+    pub models: ModelConfiguration,
     /// Where the store's services are.
     pub store: StoreConfiguration,
+    /// The cache that environments share.
+    pub valkey: Option<ValkeyConfiguration>,
+    /// What searches the help articles in place of the service.
+    pub open_search: Option<OpenSearchConfiguration>,
+    /// Where the store's pages are, without a slash at the end.
+    pub page_url: String,
+    /// The topic of conversations that a person should take on.
+    pub escalations_topic_arn: String,
 }
 
 impl AnswerConfiguration {
     fn read(reader: &mut Reader<impl Fn(&str) -> Option<String>>) -> Self {
         Self {
             turns: TurnConfiguration::read(reader),
-            model_id: reader.required("MODEL_ID"),
-            model_prefill: reader.boolean("MODEL_PREFILL"),
-            store: StoreConfiguration {
-                catalog_url: reader.url("CATALOG_URL"),
-                recommendations_url: reader.url("RECOMMENDATIONS_URL"),
-                orders_url: reader.url("ORDERS_URL"),
-                promotions_url: reader.url("PROMOTIONS_URL"),
-                reviews_url: reader.url("REVIEWS_URL"),
-                knowledge_url: reader.url("KNOWLEDGE_URL"),
-                store_key: reader.required("STORE_KEY"),
-            },
+            models: ModelConfiguration::read(reader),
+            store: store_configuration(reader),
+            valkey: valkey_configuration(reader),
+            open_search: open_search_configuration(reader),
+            page_url: reader.url("STORE_PAGE_URL"),
+            escalations_topic_arn: reader.required("ESCALATIONS_TOPIC_ARN"),
         }
     }
 }
@@ -337,6 +467,33 @@ impl WorkerConfiguration {
             follow_up_dlq_url: reader.url("FOLLOW_UP_DLQ_URL"),
             schedule_group: reader.required("SCHEDULE_GROUP"),
             schedule_role_arn: reader.required("SCHEDULE_ROLE_ARN"),
+        };
+        reader.finish(Some(configuration))
+    }
+}
+
+/// What `cache-invalidator` is told.
+#[derive(Debug, Clone)]
+pub struct InvalidatorConfiguration {
+    /// The table of hints.
+    pub table_name: String,
+    /// Where the store's services are.
+    pub store: StoreConfiguration,
+    /// The cache that environments share.
+    pub valkey: Option<ValkeyConfiguration>,
+}
+
+impl InvalidatorConfiguration {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] names everything that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigurationError> {
+        let mut reader = Reader::new(lookup);
+        let configuration = Self {
+            table_name: reader.required("TABLE_NAME"),
+            store: store_configuration(&mut reader),
+            valkey: valkey_configuration(&mut reader),
         };
         reader.finish(Some(configuration))
     }
@@ -423,10 +580,22 @@ mod tests {
 
     const KEY: &str = "0123456789abcdef0123456789abcdef";
 
+    /// Variables that may be empty.
+    const OPTIONAL: [&str; 7] = [
+        "LOG_LEVEL",
+        "GUARDRAIL_ID",
+        "GUARDRAIL_VERSION",
+        "VALKEY_URL",
+        "VALKEY_USERNAME",
+        "VALKEY_PASSWORD",
+        "OPENSEARCH_URL",
+    ];
+
     fn complete(name: &str) -> Option<String> {
         Some(match name {
             "SESSION_KEY" => KEY.to_owned(),
             "MODEL_PREFILL" => "true".to_owned(),
+            name if name.ends_with("_MS") || name.ends_with("_PER_MINUTE") => "450".to_owned(),
             name if name.ends_with("_URL") => "https://store.example/".to_owned(),
             name => format!("value of {name}"),
         })
@@ -439,13 +608,16 @@ mod tests {
     ) {
         let names = RefCell::new(BTreeSet::from(["LOG_LEVEL".to_owned()]));
         let lookup = |name: &str| {
-            names.borrow_mut().insert(name.to_owned());
+            // Lambda sets these.
+            if !name.starts_with("AWS_") {
+                names.borrow_mut().insert(name.to_owned());
+            }
             complete(name)
         };
         assert!(read(&lookup).is_ok());
         assert_eq!(*names.borrow(), declared.iter().map(|name| (*name).to_owned()).collect());
         let Err(error) = read(&|_| None) else { panic!("an empty environment was accepted") };
-        for name in declared.iter().filter(|name| **name != "LOG_LEVEL") {
+        for name in declared.iter().filter(|name| !OPTIONAL.contains(name)) {
             assert!(error.to_string().contains(&format!("{name} is not set")), "{name}: {error}");
         }
     }
@@ -459,6 +631,7 @@ mod tests {
         check_names(&WORKER_VARIABLES, |lookup| WorkerConfiguration::from_lookup(lookup));
         check_names(&WATCHDOG_VARIABLES, |lookup| WatchdogConfiguration::from_lookup(lookup));
         check_names(&REDRIVER_VARIABLES, |lookup| RedriverConfiguration::from_lookup(lookup));
+        check_names(&INVALIDATOR_VARIABLES, |lookup| InvalidatorConfiguration::from_lookup(lookup));
         check_names(&STORE_API_VARIABLES, |lookup| StoreApiConfiguration::from_lookup(lookup));
     }
 

@@ -12,6 +12,8 @@
 //! | connections | `principal#ID` | `connections` | connect, disconnect |
 //! | bucket | `principal#ID` | `bucket#messages`, `bucket#replays` | admission, resume |
 //! | bucket | `address#DIGEST` | `bucket#connections` | connect |
+//! | token budget | `budget#MODEL#SHARD` | minute | whoever asks the model |
+//! | hints | `hints#COPY` | `hints` | whoever has a breaker opened; who handles the catalog's events |
 //! | follow-up | `principal#ID` | `follow_up#ID` | follow-up worker; whoever delivers it |
 //! | quarantined message | `quarantine#QUEUE` | message id | redriver |
 //! | its further parts | `quarantine#QUEUE#MESSAGE` | `part#NUMBER` from 2 | redriver |
@@ -29,7 +31,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use domain::ids::{ConnectionId, ConversationId, Principal, TurnId};
-use domain::ports::Unavailable;
+use domain::ports::{ModelChoice, Unavailable};
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -43,6 +45,7 @@ pub(crate) const SUMMARY: &str = "~summary";
 pub(crate) const CONNECTION: &str = "connection";
 pub(crate) const CONNECTIONS: &str = "connections";
 pub(crate) const REDRIVE_STATE: &str = "state";
+pub(crate) const HINTS: &str = "hints";
 /// Before a follow-up's id.
 pub(crate) const FOLLOW_UP: &str = "follow_up#";
 
@@ -65,6 +68,21 @@ pub(crate) fn principal_pk(principal: &Principal) -> AttributeValue {
 /// Of a network address, by its digest.
 pub(crate) fn address_pk(digest: &str) -> AttributeValue {
     text(format!("address#{digest}"))
+}
+
+/// Of a part of a model's token budget.
+pub(crate) fn budget_pk(model: ModelChoice, shard: u32) -> AttributeValue {
+    text(format!("budget#{}#{shard}", model.name()))
+}
+
+/// Of a minute, counted from the Unix epoch.
+pub(crate) fn budget_sk(minute: u64) -> AttributeValue {
+    text(minute.to_string())
+}
+
+/// Of one copy of the hints.
+pub(crate) fn hints_pk(copy: u32) -> AttributeValue {
+    text(format!("hints#{copy}"))
 }
 
 /// Sort keys of exchanges sort as their numbers do.

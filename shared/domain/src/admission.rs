@@ -2,6 +2,7 @@
 
 use futures_util::{join, try_join};
 
+use crate::brown_out::{self, Allowance};
 use crate::bucket::{self, Exhausted, PerMinute};
 use crate::ids::{ConnectionId, ConversationId, Principal, SessionKey, TurnId};
 use crate::lease::Moment;
@@ -13,7 +14,9 @@ use crate::ports::{
     BucketKey, Clock as _, Conversation, HeldLock, LockOutcome, LockRequest, Nonces as _, Ports, Task, TaskQueues as _,
     TokenBuckets as _, TurnStore as _, Unavailable,
 };
-use crate::protocol::{ErrorCode, MessageSend};
+use crate::prompt::expected_tokens;
+use crate::protocol::{ErrorCode, MessageSend, TurnPath};
+use crate::route::Route;
 use crate::settle;
 use crate::turn::{Past, Phase, StoredTurn, TurnRequest, payload_hash};
 
@@ -26,6 +29,8 @@ pub enum Admission {
         request: TurnRequest,
         /// The conversation so far.
         past: Past,
+        /// Whether a model may be asked, if the message needs one.
+        allowance: Allowance,
     },
     /// It was accepted before.
     Existing(StoredTurn),
@@ -75,12 +80,8 @@ pub async fn admit_replay<P: Ports>(ports: &P, principal: &Principal) -> Result<
     Ok(taken.map_err(Denial::from))
 }
 
-/// Admits a message that came from `connection` at `arrived`. Two round trips to the store when the message is new and its
-/// conversation free: one that reads turn, conversation, history and token bucket, one that takes the lock, with it the
-/// turn's number, and a token.
-///
-/// An existing turn decides first, so that a resend is never refused for what happened since, and costs no token. A message
-/// whose bucket is empty costs no write. The caller owns the turn until its lease ends.
+/// Admits a message that came from `connection` at `arrived`, and asks for leave to ask a model if it needs one. What was
+/// granted to a message that is not admitted is given back.
 ///
 /// # Errors
 /// When the store does not answer. The lock may then be held; it lapses with the lease.
@@ -92,6 +93,34 @@ pub async fn admit<P: Ports>(
     connection: &ConnectionId,
     arrived: Moment,
 ) -> Result<Admission, Unavailable> {
+    let mut asked = Allowance::Unasked;
+    let mut admission = admit_once(ports, key, principal, message, connection, arrived, &mut asked).await;
+    match (&mut admission, asked) {
+        (Ok(Admission::Admitted { allowance, .. }), asked) => *allowance = asked,
+        (_, Allowance::Granted(grant)) => brown_out::settle(ports, &grant, 0).await,
+        (_, Allowance::Unasked | Allowance::Refused) => {}
+    }
+    admission
+}
+
+/// Decides about a message. Two round trips to the store when the message is new and its
+/// conversation free: one that reads turn, conversation, history and token bucket, one that takes the lock, with it the
+/// turn's number, and a token.
+///
+/// An existing turn decides first, so that a resend is never refused for what happened since, and costs no token. A message
+/// whose bucket is empty costs no write. The caller owns the turn until its lease ends.
+///
+/// # Errors
+/// When the store does not answer. The lock may then be held; it lapses with the lease.
+async fn admit_once<P: Ports>(
+    ports: &P,
+    key: &SessionKey,
+    principal: &Principal,
+    message: &MessageSend,
+    connection: &ConnectionId,
+    arrived: Moment,
+    allowance: &mut Allowance,
+) -> Result<Admission, Unavailable> {
     let turn_id = key.turn_id(principal, message.client_message_id);
     let conversation_id =
         message.conversation_id.clone().unwrap_or_else(|| key.conversation_id(principal, message.client_message_id));
@@ -99,6 +128,7 @@ pub async fn admit<P: Ports>(
     let attempt = ports.nonces().nonce();
     let (bucket_key, limit) = (BucketKey::Messages(principal.clone()), message_limit(principal));
     let mut has_token = false;
+    let needs_model = Route::of(&message.text, message.product_id().is_some()).path == TurnPath::Llm;
 
     for _ in 0..ADMISSION_ATTEMPTS_MAX {
         let (turns, buckets) = (ports.turns(), ports.buckets());
@@ -151,7 +181,15 @@ pub async fn admit<P: Ports>(
                 false => bucket::take(buckets, ports.nonces(), &bucket_key, limit, full_at, now).await,
             }
         };
-        let (locked, token) = try_join!(turns.lock(&lock), token)?;
+        let past = Past { summary: conversation.summary, exchanges };
+        let leave = async {
+            if needs_model && *allowance == Allowance::Unasked {
+                let input_tokens = expected_tokens(&message.text, &past);
+                *allowance = brown_out::grant(ports, input_tokens, None).await.into();
+            }
+            Ok(())
+        };
+        let (locked, token, ()) = try_join!(turns.lock(&lock), token, leave)?;
         has_token = token.is_ok();
         match (locked, token) {
             (LockOutcome::Changed, Ok(())) => {}
@@ -175,7 +213,7 @@ pub async fn admit<P: Ports>(
                     asked_at: arrived.unix_ms,
                     lease_until: lock.lease_until,
                 };
-                return Ok(Admission::Admitted { request, past: Past { summary: conversation.summary, exchanges } });
+                return Ok(Admission::Admitted { request, past, allowance: Allowance::Unasked });
             }
         }
     }

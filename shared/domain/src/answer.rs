@@ -10,27 +10,34 @@ use std::pin::{Pin, pin};
 
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _, select};
 use futures_util::stream::{self, FusedStream};
-use futures_util::{FutureExt as _, StreamExt as _, select_biased};
+use futures_util::{FutureExt as _, StreamExt as _, join, select_biased};
 
+use crate::brown_out::{self, Allowance, Grant};
 use crate::coalesce::Coalescer;
+use crate::escalation::escalate;
+use crate::facts::{FactFilter, Facts};
 use crate::gather::{Gathered, gather};
-use crate::intent::{self, Intent};
+use crate::intent::Intent;
 use crate::lease::Moment;
 use crate::limits::{
     FLUSH_BUDGET_MS, GONE_GRACE_MS, HAND_OVER_DELAY_MS, MESSAGE_TURN_MS, MODEL_SILENCE_MS, SETTLE_BUDGET_MS, TICK_MS,
     WATCH_AFTER_MS, WORKER_TURN_MS,
 };
+use crate::metrics::{Measure, Metrics as _};
 use crate::outbox::Outbox;
 use crate::ports::{
-    Clock, ConnectionSender, JournalOutcome, JournalWrite, LanguageModel as _, ModelError, ModelEvent, Nonces as _,
-    Ports, RecordOutcome, Task, TaskQueues as _, TurnStore as _, Unavailable,
+    Clock, ConnectionSender, JournalOutcome, JournalWrite, LanguageModel as _, ModelChoice, ModelError, ModelEvent,
+    Nonces as _, Ports, RecordOutcome, Task, TaskQueues as _, TurnStore as _, Unavailable,
 };
 use crate::prompt;
 use crate::protocol::{
-    CancelledBy, ErrorCode, Latency, MessageAccepted, ServerEvent, ServerFrame, StopReason, TextDelta, TurnCancelled,
-    TurnCompleted, TurnPath, TurnQueued, TurnStarted, TurnState, Usage, queued_text,
+    BrownOutStep, CancelledBy, Degraded, ErrorCode, Latency, MessageAccepted, ServerEvent, ServerFrame, StopReason,
+    TextDelta, TurnCancelled, TurnCompleted, TurnPath, TurnQueued, TurnStarted, TurnState, Usage, blocked_text,
+    brown_out_text, queued_text,
 };
+use crate::route::Route;
 use crate::settle;
+use crate::template::{self, Known};
 use crate::turn::{Hold, Outcome, Past, StoredTurn, TurnFrame, TurnJournal, TurnLog, TurnRequest};
 
 /// What became of a turn in its owner's hands.
@@ -66,6 +73,7 @@ pub async fn answer<P: Ports>(
     ports: &P,
     request: &TurnRequest,
     past: &Past,
+    allowance: Allowance,
     admitted: Moment,
 ) -> Result<Answered, Unavailable> {
     // In this order: whoever finds the turn recorded, and tells the shopper, may rely on its watchdog.
@@ -76,7 +84,7 @@ pub async fn answer<P: Ports>(
     let outbox = Outbox::new(ports.sender(), ports.clock(), admitted, [request.connection.clone()]);
     let tenure = Tenure { request, past, journal: TurnJournal::default(), epoch: 1, workplace: Workplace::Message };
     let owner = Owner::new(ports, tenure, outbox, ports.nonces().nonce(), 0);
-    owner.run(recording.boxed().fuse(), admitted).await
+    owner.run(recording.boxed().fuse(), allowance, admitted).await
 }
 
 /// What an owner takes on.
@@ -98,7 +106,15 @@ pub(crate) async fn watch<P: Ports>(ports: &P, request: &TurnRequest, epoch: u64
 pub(crate) struct Owner<'p, P: Ports> {
     ports: &'p P,
     tenure: Tenure<'p>,
-    intent: Intent,
+    route: Route,
+    /// What the store said, once it has.
+    gathered: Gathered,
+    /// The people of the store know of the conversation.
+    escalated: bool,
+    /// The leave by which a model was asked last, until what it used is settled.
+    grant: Option<Grant>,
+    /// What the model may not make up, while a model answers.
+    filter: Option<FactFilter>,
     log: TurnLog,
     outbox: Outbox<'p, P::Sender, P::Clock>,
     /// How many frames of the log are with the outbox: all but a last one that must be durable first.
@@ -138,6 +154,8 @@ enum End {
 struct Fenced;
 
 type Answers<'p> = Pin<Box<dyn FusedStream<Item = Result<ModelEvent, ModelError>> + Send + 'p>>;
+/// Leave to ask a model, being asked for.
+type Asking<'p> = Fuse<BoxFuture<'p, Option<Grant>>>;
 type Writing<'p> = Fuse<BoxFuture<'p, Result<JournalOutcome, Unavailable>>>;
 pub(crate) type Recording<'p> = Fuse<BoxFuture<'p, Result<RecordOutcome, Unavailable>>>;
 
@@ -153,11 +171,17 @@ impl<'p, P: Ports> Owner<'p, P> {
         writes: u64,
     ) -> Self {
         let Tenure { request, journal, epoch, .. } = &tenure;
+        let route = Route::of(&request.text, request.product_id.is_some());
         let said = journal.answer();
-        let prefill = Some(said.trim_end()).filter(|text| !text.is_empty() && ports.model().accepts_prefill());
+        let continues = route.path == TurnPath::Llm && ports.model().accepts_prefill();
+        let prefill = Some(said.trim_end()).filter(|text| !text.is_empty() && continues);
         Self {
             ports,
-            intent: intent::guess(&request.text, request.product_id.is_some()),
+            route,
+            gathered: Gathered::default(),
+            escalated: false,
+            grant: None,
+            filter: None,
             log: TurnLog::after(journal, *epoch),
             outbox,
             posted: 0,
@@ -174,7 +198,12 @@ impl<'p, P: Ports> Owner<'p, P> {
     }
 
     /// Works on the turn from `begun` on; until `recording` is done, nothing is posted or journaled.
-    pub(crate) async fn run(mut self, mut recording: Recording<'p>, begun: Moment) -> Result<Answered, Unavailable> {
+    pub(crate) async fn run(
+        mut self,
+        mut recording: Recording<'p>,
+        allowance: Allowance,
+        begun: Moment,
+    ) -> Result<Answered, Unavailable> {
         let Self { ports, tenure: Tenure { request, workplace, .. }, .. } = self;
         let clock = ports.clock();
         let deadline = begun.unix_ms
@@ -182,16 +211,10 @@ impl<'p, P: Ports> Owner<'p, P> {
                 Workplace::Message => MESSAGE_TURN_MS,
                 Workplace::FollowUpWorker => WORKER_TURN_MS,
             };
-        let gathering = gather(
-            ports,
-            &request.principal,
-            &request.conversation_id,
-            &request.text,
-            self.intent,
-            request.product_id.as_ref(),
-        )
-        .fuse();
-        let mut gathering = pin!(gathering);
+        let route = self.route.clone();
+        let mut preparing = prepare(ports, request, self.tenure.past, &route).boxed().fuse();
+        let mut allowance = Some(allowance);
+        let mut asking: Asking<'p> = Fuse::terminated();
         let mut model: Answers<'p> = Box::pin(stream::pending());
         let mut writing: Writing<'p> = Fuse::terminated();
         let mut recorded = recording.is_terminated();
@@ -245,12 +268,28 @@ impl<'p, P: Ports> Owner<'p, P> {
                         self.send_text();
                     }
                 }
-                gathered = gathering => {
-                    self.announce(&gathered);
-                    let prompt =
-                        prompt::assemble(&request.text, request.locale, self.tenure.past, &gathered, self.prefill.clone());
-                    model = Box::pin(ports.model().answer(prompt).fuse());
-                    silent_at = clock.now_ms() + MODEL_SILENCE_MS;
+                (gathered, escalated) = preparing => {
+                    (self.gathered, self.escalated) = (gathered, escalated);
+                    self.announce();
+                    if self.route.path == TurnPath::Llm {
+                        asking = self.ask_leave(allowance.take().unwrap_or_default(), None);
+                    } else if self.route.blocked {
+                        ports.metrics().record(Measure::guarded());
+                        model = fixed(None, StopReason::Guardrail);
+                    } else {
+                        model = fixed(Some(template::answer(&self.route, &self.known())), StopReason::EndTurn);
+                    }
+                }
+                grant = asking => {
+                    if let Some(grant) = grant {
+                        model = self.ask_model(grant);
+                        silent_at = clock.now_ms() + MODEL_SILENCE_MS;
+                    } else if self.may_use_template() {
+                        self.brown_out(BrownOutStep::Template);
+                        model = fixed(Some(template::what_was_found(&self.known())), StopReason::EndTurn);
+                    } else {
+                        end = Some(End::HandedOver);
+                    }
                 }
                 event = model.next() => {
                     silent_at = clock.now_ms() + MODEL_SILENCE_MS;
@@ -263,10 +302,17 @@ impl<'p, P: Ports> Owner<'p, P> {
                         Some(Ok(ModelEvent::Usage(usage))) => self.usage = usage,
                         Some(Err(error)) => {
                             log_failure("model", &error);
-                            end = Some(match error {
-                                ModelError::Throttled(_) | ModelError::Unavailable(_) => End::HandedOver,
-                                ModelError::Refused(_) => End::Failed(ErrorCode::Internal),
-                            });
+                            match error {
+                                // Nothing was said: there may be a smaller way to answer.
+                                ModelError::Throttled(_) if self.first_text_at.is_none() => {
+                                    let refused = self.grant.as_ref().map(|grant| grant.rung.model);
+                                    model = Box::pin(stream::pending());
+                                    silent_at = NEVER;
+                                    asking = self.ask_leave(Allowance::Unasked, refused);
+                                }
+                                ModelError::Throttled(_) | ModelError::Unavailable(_) => end = Some(End::HandedOver),
+                                ModelError::Refused(_) => end = Some(End::Failed(ErrorCode::Internal)),
+                            }
                         }
                         // An answer that ends without saying why was broken off.
                         None => end = Some(stopped.map_or(End::HandedOver, End::Stopped)),
@@ -275,6 +321,7 @@ impl<'p, P: Ports> Owner<'p, P> {
             }
         }
         drop(model);
+        self.end_text(end);
         while self.send_text() {}
         if !writing.is_terminated() {
             let outcome = alongside(&mut self.outbox, writing).await;
@@ -311,8 +358,8 @@ impl<'p, P: Ports> Owner<'p, P> {
         let continues = self.prefill.is_some();
         self.send(ServerEvent::TurnStarted(TurnStarted {
             client_message_id: self.tenure.request.client_message_id,
-            intent: self.intent,
-            path: TurnPath::Llm,
+            intent: self.route.intent,
+            path: self.route.path,
             after_epoch: self.tenure.journal.last_epoch(),
             restarted: self.log.epoch() > 1 && !continues,
             continues,
@@ -321,20 +368,124 @@ impl<'p, P: Ports> Owner<'p, P> {
 
     /// Tells what the answer is made of: that it begins, what the store could not say, cards and sources. An answer that
     /// goes on has told.
-    fn announce(&mut self, gathered: &Gathered) {
+    fn announce(&mut self) {
         self.begin();
+        if self.log.epoch() == 1 {
+            let metrics = self.ports.metrics();
+            metrics.record(Measure::turn_on_path(self.route.path));
+            metrics.record(if self.route.sure { Measure::turn_about(self.route.intent) } else { Measure::unsure() });
+        }
         if self.prefill.is_none() {
-            for event in gathered.events(self.intent, self.tenure.request.locale) {
+            for event in self.gathered.events(self.ports.pages(), self.tenure.request.locale) {
                 self.send(event);
             }
         }
+    }
+
+    /// What an answer in fixed words is made of.
+    fn known(&self) -> Known<'_> {
+        let request = self.tenure.request;
+        Known {
+            question: &request.text,
+            principal: &request.principal,
+            locale: request.locale,
+            gathered: &self.gathered,
+            pages: self.ports.pages(),
+            escalated: self.escalated,
+        }
+    }
+
+    /// Asks for leave to ask a model, if nobody has yet, after giving back what an attempt before did not use; not of the
+    /// model that has just refused.
+    fn ask_leave(&mut self, allowance: Allowance, refused: Option<ModelChoice>) -> Asking<'p> {
+        let (ports, request, past) = (self.ports, self.tenure.request, self.tenure.past);
+        let unused = self.grant.take();
+        let asking = async move {
+            if let Some(unused) = unused {
+                brown_out::settle(ports, &unused, 0).await;
+            }
+            match allowance {
+                Allowance::Granted(grant) => Some(grant),
+                Allowance::Refused => None,
+                Allowance::Unasked => {
+                    brown_out::grant(ports, prompt::expected_tokens(&request.text, past), refused).await
+                }
+            }
+        };
+        asking.boxed().fuse()
+    }
+
+    /// Asks a model.
+    fn ask_model(&mut self, grant: Grant) -> Answers<'p> {
+        let request = self.tenure.request;
+        if let Some(step) = grant.rung.step {
+            self.brown_out(step);
+        }
+        let (past, prefill) = (self.tenure.past, self.prefill.clone());
+        let prompt = prompt::assemble(&request.text, request.locale, past, &self.gathered, grant.rung, prefill);
+        self.grant = Some(grant);
+        let stated = self.gathered.stated_by_the_store(request.locale).chain([request.text.as_str()]);
+        let facts = Facts::allowing(stated);
+        self.filter = Some(match &self.prefill {
+            Some(said) => FactFilter::after(facts, request.locale, said),
+            None => FactFilter::new(facts, request.locale),
+        });
+        let metrics = self.ports.metrics();
+        metrics.record(Measure::guarded());
+        if prompt.instructions_dropped > 0 {
+            metrics.record(Measure::instructions_dropped(prompt.instructions_dropped));
+        }
+        Box::pin(self.ports.model().answer(prompt).fuse())
+    }
+
+    /// Whether fixed words around what the store said are better than an answer later. The worker's shopper waits already.
+    fn may_use_template(&self) -> bool {
+        let nothing_said = self.first_text_at.is_none() && self.tenure.journal.answer().is_empty();
+        self.tenure.workplace == Workplace::Message && nothing_said && !self.gathered.is_empty()
+    }
+
+    /// Tells that the answer is smaller than usual.
+    fn brown_out(&mut self, step: BrownOutStep) {
+        self.ports.metrics().record(Measure::brown_out(step));
+        let message = brown_out_text(step, self.tenure.request.locale).to_owned();
+        self.send(ServerEvent::Degraded(Degraded { dependency: None, step: Some(step), message }));
+    }
+
+    /// Says that a guardrail has blocked the question or the rest of the answer.
+    fn say_blocked(&mut self) {
+        self.ports.metrics().record(Measure::blocked());
+        let text = blocked_text(self.tenure.request.locale);
+        if self.first_text_at.is_some() {
+            self.coalescer.push("\n");
+        }
+        self.first_text_at.get_or_insert_with(|| self.ports.clock().now_ms());
+        self.coalescer.push(text);
     }
 
     /// Takes what the model said.
     fn hear(&mut self, text: &str) {
         let text = if self.skips_space { text.trim_start() } else { text };
         self.skips_space &= text.is_empty();
-        self.coalescer.push(text);
+        match &mut self.filter {
+            Some(filter) => self.coalescer.push(&filter.push(text)),
+            None => self.coalescer.push(text),
+        }
+    }
+
+    /// Takes the rest of the text, held back so far, and what an end adds to it. A turn that is handed over has no end yet: what
+    /// was held back is said anew.
+    fn end_text(&mut self, end: Option<End>) {
+        let metrics = self.ports.metrics();
+        let (rest, replaced) = self.filter.take().map(FactFilter::finish).unwrap_or_default();
+        if replaced.total() > 0 {
+            metrics.record(Measure::facts_replaced(replaced.total().into()));
+        }
+        if !matches!(end, Some(End::HandedOver) | None) {
+            self.coalescer.push(&rest);
+        }
+        if let Some(End::Stopped(StopReason::Guardrail)) = end {
+            self.say_blocked();
+        }
     }
 
     /// Sends one frame of the text that waits, if any does.
@@ -452,7 +603,8 @@ impl<'p, P: Ports> Owner<'p, P> {
         state: TurnState,
         event: impl FnOnce(Latency, Usage) -> ServerEvent,
     ) -> Result<Answered, Unavailable> {
-        let Self { ports, tenure: Tenure { request, .. }, intent, usage, .. } = self;
+        let Self { ports, tenure: Tenure { request, .. }, usage, .. } = self;
+        let intent = self.route.intent;
         let now = ports.clock().now_ms();
         let latency = Latency {
             first_token_ms: self.first_text_at.map_or(0, |at| at.saturating_sub(request.asked_at)),
@@ -464,10 +616,15 @@ impl<'p, P: Ports> Owner<'p, P> {
         };
         // The outcome is stored: what fails from here on is done by whoever finds the turn.
         let turn = StoredTurn { request: request.clone(), journal };
-        if let Err(error) = alongside(&mut self.outbox, settle::conclude(ports, &turn)).await {
+        let grant = self.grant.take();
+        let concluding = async { join!(settle::conclude(ports, &turn), settle_tokens(ports, grant, usage)) };
+        if let (Err(error), ()) = alongside(&mut self.outbox, concluding).await {
             log_failure("freeing the conversation", &error);
         }
         self.post_last(&last).await;
+        if self.first_text_at.is_some() && self.log.epoch() == 1 {
+            ports.metrics().record(Measure::first_token_ms(latency.first_token_ms));
+        }
         tracing::info!(
             turn_id = %request.turn_id,
             ?intent,
@@ -495,6 +652,10 @@ impl<'p, P: Ports> Owner<'p, P> {
                 let failed = settle::failed(ErrorCode::Unavailable, request.locale);
                 return self.settle(TurnState::Failed, |_, _| failed).await;
             }
+        }
+        if let Some(grant) = self.grant.take() {
+            let tokens = settle_tokens(ports, Some(grant), self.usage);
+            alongside(&mut self.outbox, tokens).await;
         }
         let now = clock.now_ms();
         let message = queued_text(request.locale).to_owned();
@@ -536,6 +697,34 @@ async fn alongside<T, S: ConnectionSender, C: Clock>(
             done = work => return done,
             () = outbox.progress().fuse() => {}
         }
+    }
+}
+
+/// What has to be known before anything is said: what the store says, and whether a person will take the conversation on.
+async fn prepare<P: Ports>(ports: &P, request: &TurnRequest, past: &Past, route: &Route) -> (Gathered, bool) {
+    let escalating = async {
+        match route.intent {
+            Intent::Escalation => escalate(ports, request, past).await,
+            _goes_on_here => false,
+        }
+    };
+    let TurnRequest { principal, conversation_id, text, product_id, .. } = request;
+    join!(gather(ports, principal, conversation_id, text, route, product_id.as_ref()), escalating)
+}
+
+/// An answer in fixed words, as a model would give it.
+fn fixed<'p>(text: Option<String>, reason: StopReason) -> Answers<'p> {
+    let said = text.map(ModelEvent::Text).into_iter().chain([ModelEvent::Stopped(reason)]);
+    Box::pin(stream::iter(said.map(Ok)).fuse())
+}
+
+/// Gives back what a model was granted and did not use. An answer that was broken off does not say what it cost: then nothing
+/// is given back.
+async fn settle_tokens<P: Ports>(ports: &P, grant: Option<Grant>, usage: Usage) {
+    let used = usage.input_tokens + usage.output_tokens;
+    if let Some(grant) = grant.filter(|_| used > 0) {
+        brown_out::settle(ports, &grant, used).await;
+        ports.metrics().record(Measure::tokens(used));
     }
 }
 

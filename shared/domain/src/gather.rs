@@ -1,21 +1,30 @@
 //! The store's data for one question: asked in parallel under one deadline, told to the model and shown as cards.
+//!
+//! Only what the question's route needs is asked for. What is nice to have, campaigns and reviews, is never waited for: it is
+//! taken if it is there when the rest is.
 
-use futures_util::future::{Either, OptionFuture, select};
+use std::future::pending;
+use std::pin::pin;
+
+use futures_util::future::{Either, OptionFuture, join_all, select};
 use futures_util::join;
 
+use crate::bucket::{self, PerMinute};
 use crate::ids::{ConversationId, Principal, ProductId};
 use crate::intent::Intent;
 use crate::limits::{
     CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, GROUNDING_ARTICLES_MAX,
-    GROUNDING_PRODUCTS_MAX, GROUNDING_REVIEWS_MAX, ORDER_CARDS_MAX, PRODUCT_CARDS_MAX, SERVER_FRAME_BYTES_MAX,
-    SNIPPET_CHARS_MAX,
+    GROUNDING_PRODUCTS_MAX, GROUNDING_REVIEWS_MAX, ORDER_CARDS_MAX, ORDER_LOOKUPS_PER_MINUTE, PRODUCT_CARDS_MAX,
+    SERVER_FRAME_BYTES_MAX, SNIPPET_CHARS_MAX,
 };
-use crate::ports::{Clock, Ports, StoreServices as _, Unavailable};
+use crate::pages::StorePages;
+use crate::ports::{BucketKey, Clock, Ports, StoreServices as _, TokenBuckets as _, Unavailable};
 use crate::prompt::cut;
 use crate::protocol::{
     Degraded, Dependency, Locale, OrderCard, OrderCardItem, ProductCard, ServerEvent, Source, degraded_text,
 };
 use crate::reminder;
+use crate::route::Route;
 use crate::store::{Article, Bilingual, Order, Product, Promotion, Recommendation, Review};
 
 /// What the store said about a question.
@@ -25,10 +34,16 @@ pub struct Gathered {
     pub products: Vec<Product>,
     /// For this shopper, when they ask for some or their search found nothing.
     pub recommendations: Vec<Recommendation>,
+    /// What sells best, in place of recommendations that could not be had.
+    pub trending: Vec<Product>,
     /// Running now.
     pub promotions: Vec<Promotion>,
-    /// The shopper's own, newest first; only when the question is about orders.
+    /// The shopper's own, newest first, or those they name; only when the question is about orders.
     pub orders: Vec<Order>,
+    /// What the shopper named and has not ordered.
+    pub unknown_orders: Vec<String>,
+    /// The shopper has named too many orders lately.
+    pub too_many_lookups: bool,
     /// Orders of theirs that the shopper asks to be reminded of, and will be.
     pub reminders: Vec<Order>,
     /// Of the product on the page.
@@ -37,6 +52,8 @@ pub struct Gathered {
     pub articles: Vec<Article>,
     /// What did not answer, of the services a shopper notices.
     pub degraded: Vec<Dependency>,
+    /// Campaigns were asked for and did not answer.
+    pub promotions_missing: bool,
 }
 
 /// Asks every service the question needs, at once. Takes as long as the slowest, [`GATHER_DEADLINE_MS`] at the most;
@@ -46,33 +63,67 @@ pub async fn gather<P: Ports>(
     principal: &Principal,
     conversation: &ConversationId,
     question: &str,
-    intent: Intent,
+    route: &Route,
     product_id: Option<&ProductId>,
 ) -> Gathered {
     let store = ports.store();
     let clock = ports.clock();
-    let deadline = clock.now_ms() + GATHER_DEADLINE_MS;
-    let looks_around = matches!(intent, Intent::Recommendation | Intent::ProductDiscovery);
-    let wants_reminder = reminder::is_asked_for(question);
-    let orders_of = principal.shopper().filter(|_| intent.needs_orders() || wants_reminder);
-    let (on_page, found, recommendations, orders, articles, promotions, reviews) = join!(
-        OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.product(id)))),
-        in_time(clock, deadline, store.search(question, GROUNDING_PRODUCTS_MAX)),
-        OptionFuture::from(looks_around.then(|| {
-            // A conversation is what a shopper would call a session: it outlives a connection that drops.
-            let call = store.recommendations(principal.shopper(), conversation.as_str(), PRODUCT_CARDS_MAX);
-            in_time(clock, deadline, call)
-        })),
-        OptionFuture::from(orders_of.map(|shopper| in_time(clock, deadline, store.orders(shopper)))),
-        in_time(clock, deadline, store.articles(question, GROUNDING_ARTICLES_MAX)),
-        in_time(clock, deadline, store.promotions()),
-        OptionFuture::from(product_id.map(|id| in_time(clock, deadline, store.reviews(id, GROUNDING_REVIEWS_MAX)))),
-    );
+    let deadline = Deadline { clock, at: clock.now_ms() + GATHER_DEADLINE_MS };
+    let looks_around = route.needs_recommendations();
+    let needs_products = route.needs_products();
+    let page = product_id.filter(|_| needs_products);
+    let shopper = principal.shopper().filter(|_| route.needs_orders());
 
-    let mut gathered = Gathered::default();
+    let (mut promotions, mut reviews) = (None, None);
+    let needed = async {
+        join!(
+            OptionFuture::from(page.map(|id| deadline.keep(store.product(id)))),
+            OptionFuture::from(needs_products.then(|| deadline.keep(store.search(question, GROUNDING_PRODUCTS_MAX)))),
+            OptionFuture::from(looks_around.then(|| {
+                // A conversation is what a shopper would call a session: it outlives a connection that drops.
+                let session = conversation.as_str();
+                deadline.keep(store.recommendations(principal.shopper(), session, PRODUCT_CARDS_MAX))
+            })),
+            // At the same time: when there are no recommendations it is too late to ask.
+            OptionFuture::from(looks_around.then(|| deadline.keep(store.trending(PRODUCT_CARDS_MAX)))),
+            OptionFuture::from(shopper.map(|shopper| deadline.keep(orders(
+                ports,
+                principal,
+                shopper,
+                &route.entities.order_ids
+            )))),
+            OptionFuture::from(
+                route.needs_articles().then(|| deadline.keep(store.articles(question, GROUNDING_ARTICLES_MAX)))
+            ),
+            OptionFuture::from(route.needs_promotions().then(|| deadline.keep(store.promotions()))),
+        )
+    };
+    let nice_to_have = async {
+        join!(
+            async {
+                if needs_products {
+                    promotions = deadline.keep(store.promotions()).await;
+                }
+            },
+            async {
+                if let Some(id) = page {
+                    reviews = deadline.keep(store.reviews(id, GROUNDING_REVIEWS_MAX)).await;
+                }
+            },
+        );
+        pending::<()>().await;
+    };
+    // What is nice to have goes first, so that what is there at once is taken, and never holds the rest up.
+    let answers = match select(pin!(nice_to_have), pin!(needed)).await {
+        Either::Right((answers, _)) => answers,
+        Either::Left(((), needed)) => needed.await,
+    };
+    let (on_page, found, recommended, trending, orders, articles, wanted_promotions) = answers;
+
+    let mut degraded = Vec::new();
     let mut missing = |dependency: Dependency| {
-        if !gathered.degraded.contains(&dependency) {
-            gathered.degraded.push(dependency);
+        if !degraded.contains(&dependency) {
+            degraded.push(dependency);
         }
     };
     let on_page = on_page.and_then(|answer| {
@@ -81,92 +132,171 @@ pub async fn gather<P: Ports>(
             None
         })
     });
-    let mut found = found.unwrap_or_else(|| {
-        missing(Dependency::Catalog);
-        Vec::new()
+    let mut products = found.map_or_else(Vec::new, |answer| {
+        answer.unwrap_or_else(|| {
+            missing(Dependency::Catalog);
+            Vec::new()
+        })
     });
-    let orders = orders.map_or_else(Vec::new, |answer| {
+    let orders = orders.map_or_else(Orders::default, |answer| {
         answer.unwrap_or_else(|| {
             missing(Dependency::Orders);
-            Vec::new()
+            Orders::default()
         })
     });
-    let articles = articles.unwrap_or_else(|| {
-        missing(Dependency::Knowledge);
-        Vec::new()
+    let articles = articles.map_or_else(Vec::new, |answer| {
+        answer.unwrap_or_else(|| {
+            missing(Dependency::Knowledge);
+            Vec::new()
+        })
     });
     if let Some(on_page) = on_page {
-        found.retain(|product| product.product_id != on_page.product_id);
-        found.insert(0, on_page);
+        products.retain(|product| product.product_id != on_page.product_id);
+        products.insert(0, on_page);
     }
     // Who searched and found is not told of other things, and does not miss them.
-    let found_nothing = found.is_empty() && articles.is_empty();
-    let wanted = recommendations.filter(|_| intent == Intent::Recommendation || found_nothing);
-    let recommendations = wanted.map_or_else(Vec::new, |answer| {
-        answer.unwrap_or_else(|| {
+    let wants_others = route.intent == Intent::Recommendation || (products.is_empty() && articles.is_empty());
+    let (recommendations, trending) = match recommended.filter(|_| wants_others) {
+        None => (Vec::new(), Vec::new()),
+        Some(Some(recommendations)) => (recommendations, Vec::new()),
+        Some(None) => {
             missing(Dependency::Recommendations);
-            Vec::new()
-        })
-    });
-    if found.iter().chain(recommendations.iter().map(|item| &item.product)).any(|product| product.offer.is_none()) {
+            (Vec::new(), trending.flatten().unwrap_or_default())
+        }
+    };
+    let recommended = recommendations.iter().map(|item| &item.product);
+    if products.iter().chain(recommended).chain(&trending).any(|product| product.offer.is_none()) {
         missing(Dependency::Catalog);
     }
     Gathered {
-        products: found,
+        products,
         recommendations,
-        promotions: promotions.unwrap_or_default(),
-        reminders: match wants_reminder {
-            true => orders.iter().filter(|order| reminder::due_at(order, deadline).is_some()).cloned().collect(),
+        trending,
+        promotions_missing: matches!(wanted_promotions, Some(None)),
+        promotions: wanted_promotions.flatten().or(promotions).unwrap_or_default(),
+        reminders: match route.wants_reminder {
+            true => {
+                orders.known.iter().filter(|order| reminder::due_at(order, deadline.at).is_some()).cloned().collect()
+            }
             false => Vec::new(),
         },
-        orders,
-        reviews: reviews.flatten().unwrap_or_default(),
+        orders: orders.known,
+        unknown_orders: orders.unknown,
+        too_many_lookups: orders.too_many,
+        reviews: reviews.unwrap_or_default(),
         articles,
-        ..gathered
+        degraded,
     }
 }
 
-/// What the service answered; none if it failed or was late, which is logged here.
-async fn in_time<T>(
-    clock: &impl Clock,
-    deadline: u64,
-    call: impl Future<Output = Result<T, Unavailable>>,
-) -> Option<T> {
-    let call = std::pin::pin!(call);
-    let alarm = std::pin::pin!(clock.sleep_until(deadline));
-    match select(call, alarm).await {
-        Either::Left((Ok(answer), _)) => Some(answer),
-        Either::Left((Err(error), _)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "store service failed");
-            None
+#[derive(Default)]
+struct Orders {
+    known: Vec<Order>,
+    unknown: Vec<String>,
+    too_many: bool,
+}
+
+/// A shopper's orders, or those of the named that are theirs. Who names many is made to wait: ids are not to be guessed.
+async fn orders<P: Ports>(
+    ports: &P,
+    principal: &Principal,
+    shopper: &str,
+    named: &[String],
+) -> Result<Orders, Unavailable> {
+    // Whatever the service says: nobody sees an order of somebody else.
+    let is_theirs = |order: &Order| order.shopper_id == shopper;
+    if named.is_empty() {
+        let mut known = ports.store().orders(shopper).await?;
+        known.retain(is_theirs);
+        return Ok(Orders { known, ..Orders::default() });
+    }
+    let key = BucketKey::OrderLookups(principal.clone());
+    let full_at = ports.buckets().full_at(&key).await?;
+    let (now, limit) = (ports.clock().now_ms(), PerMinute(ORDER_LOOKUPS_PER_MINUTE));
+    if bucket::take(ports.buckets(), ports.nonces(), &key, limit, full_at, now).await?.is_err() {
+        return Ok(Orders { too_many: true, ..Orders::default() });
+    }
+    let look_up = |id: &String| {
+        let id = id.clone();
+        async move { (ports.store().order(shopper, &id).await, id) }
+    };
+    let mut orders = Orders::default();
+    for (order, id) in join_all(named.iter().take(ORDER_CARDS_MAX).map(look_up)).await {
+        match order? {
+            Some(order) if is_theirs(&order) => orders.known.push(order),
+            Some(_) | None => orders.unknown.push(id),
         }
-        Either::Right(((), _)) => {
-            tracing::warn!(deadline_ms = GATHER_DEADLINE_MS, "store service was late");
-            None
+    }
+    Ok(orders)
+}
+
+/// When a turn goes on without what the store has not said yet.
+struct Deadline<'c, C> {
+    clock: &'c C,
+    /// Unix milliseconds.
+    at: u64,
+}
+
+impl<C: Clock> Deadline<'_, C> {
+    /// What the service answered; none if it failed or was late, which is logged here.
+    async fn keep<T>(&self, call: impl Future<Output = Result<T, Unavailable>>) -> Option<T> {
+        match select(pin!(call), pin!(self.clock.sleep_until(self.at))).await {
+            Either::Left((Ok(answer), _)) => Some(answer),
+            Either::Left((Err(error), _)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "store service failed");
+                None
+            }
+            Either::Right(((), _)) => {
+                tracing::warn!(deadline_ms = GATHER_DEADLINE_MS, "store service was late");
+                None
+            }
         }
     }
 }
 
 impl Gathered {
+    /// Whether there is anything to show.
+    pub fn is_empty(&self) -> bool {
+        self.products.is_empty()
+            && self.recommendations.is_empty()
+            && self.trending.is_empty()
+            && self.orders.is_empty()
+            && self.articles.is_empty()
+    }
+
+    /// What the store itself says in words, amounts and all: an answer may repeat it.
+    pub fn stated_by_the_store(&self, locale: Locale) -> impl Iterator<Item = &str> {
+        let articles = self.articles.iter().map(move |article| article.body.in_locale(locale));
+        let promotions = self
+            .promotions
+            .iter()
+            .flat_map(move |promotion| [promotion.title.in_locale(locale), promotion.description.in_locale(locale)]);
+        let products = self.products.iter().map(move |product| product.summary.in_locale(locale));
+        articles.chain(promotions).chain(products)
+    }
+
     /// What the shopper is shown before the answer: notices, cards, sources.
     ///
-    /// Orders when the question is about them, else the products found, else recommendations.
-    pub fn events(&self, intent: Intent, locale: Locale) -> Vec<ServerEvent> {
+    /// Orders when the question is about them, else the products found, else recommendations, else what sells best.
+    pub fn events(&self, pages: &StorePages, locale: Locale) -> Vec<ServerEvent> {
         let degraded = self.degraded.iter().map(|dependency| {
-            let message = degraded_text(*dependency, locale).to_owned();
+            let message = degraded_text(*dependency, pages, locale);
             ServerEvent::Degraded(Degraded { dependency: Some(*dependency), step: None, message })
         });
         let orders =
             self.orders.iter().take(ORDER_CARDS_MAX).map(|order| ServerEvent::OrderCard(order_card(order, locale)));
-        let products: Vec<ProductCard> = if intent.needs_orders() {
-            Vec::new()
-        } else if self.products.is_empty() {
-            let card = |item: &Recommendation| product_card(&item.product, Some(&item.reason), locale);
-            self.recommendations.iter().filter_map(card).collect()
-        } else {
-            self.products.iter().filter_map(|product| product_card(product, None, locale)).collect()
-        };
-        let products = products.into_iter().take(PRODUCT_CARDS_MAX).map(ServerEvent::ProductCard);
+        let found = self.products.iter().map(|product| (product, None));
+        let recommended = self.recommendations.iter().map(|item| (&item.product, Some(&item.reason)));
+        let trending = self.trending.iter().map(|product| (product, None));
+        let mut products: Vec<(&Product, Option<&Bilingual>)> = found.collect();
+        if products.is_empty() {
+            products = recommended.collect();
+        }
+        if products.is_empty() {
+            products = trending.collect();
+        }
+        let cards = products.into_iter().filter_map(|(product, reason)| product_card(product, reason, locale));
+        let products = cards.take(PRODUCT_CARDS_MAX).map(ServerEvent::ProductCard);
         let sources = self.articles.iter().take(GROUNDING_ARTICLES_MAX).map(|article| {
             ServerEvent::Source(Source {
                 id: article.article_id.clone(),

@@ -12,6 +12,18 @@ pub const ENVELOPE_BYTES_MAX: usize = 512;
 /// A message's text, Unicode scalar values (policy "payload").
 pub const TEXT_CHARS_MAX: usize = 4_000;
 
+/// Order numbers that are read in a message: as many as orders are shown.
+pub const ORDERS_NAMED_MAX: usize = 3;
+
+/// A title in quotes, Unicode scalar values: longer than any title, shorter than what is quoted from elsewhere.
+pub const TITLE_CHARS_MAX: usize = 60;
+
+/// A volume's number; the longest series has some two hundred.
+pub const VOLUME_MAX: u32 = 999;
+
+/// A price that is asked for, yen; greater ones count as this.
+pub const PRICE_YEN_MAX: u32 = 10_000_000;
+
 /// A comment in feedback, Unicode scalar values.
 pub const COMMENT_CHARS_MAX: usize = 1_000;
 
@@ -57,6 +69,9 @@ pub const GUEST_MESSAGES_PER_MINUTE: u32 = 10;
 /// soonest it may, stays within.
 pub const REPLAYS_PER_MINUTE: u32 = 40;
 
+/// Orders a minute that one shopper may ask for by their ids: nobody has so many of their own, and guessing takes for ever.
+pub const ORDER_LOOKUPS_PER_MINUTE: u32 = 10;
+
 /// New connections a minute from one network address: carriers and offices put many shoppers behind one.
 pub const ADDRESS_CONNECTIONS_PER_MINUTE: u32 = 300;
 
@@ -87,6 +102,13 @@ pub const CONVERSATION_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// After its first piece, an answer's text travels in one frame per window, ms: 4 s of answer are 33 frames, which with
 /// cards, sources and the turn's own frames stays within 45 callbacks.
 pub const COALESCING_WINDOW_MS: u64 = 120;
+
+/// A price, a stock level or an order's state in an answer, Unicode scalar values: more than any way of saying one has. Less
+/// than this is held back of a streamed answer.
+pub const FACT_CHARS_MAX: usize = 48;
+
+/// What is looked back at to tell whether something in an answer is such a fact, Unicode scalar values: a long sentence.
+pub const FACT_CONTEXT_CHARS: usize = 160;
 
 /// Time between two journal writes of a streaming turn, ms.
 pub const TICK_MS: u64 = 1_000;
@@ -151,6 +173,15 @@ pub const CACHE_STALE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Answers that an environment keeps in its memory.
 pub const CACHE_ENTRIES_MAX: u64 = 2_000;
+
+/// Products that one event of the store may name.
+pub const PRODUCTS_PER_EVENT_MAX: usize = 100;
+
+/// Products whose reviews are read again on a schedule: those in demand.
+pub const REVIEW_REFRESHES_MAX: usize = 40;
+
+/// Of those, read at the same time.
+pub const REVIEW_REFRESHES_AT_ONCE_MAX: usize = 5;
 
 /// An answer as it is kept in a cache, bytes of JSON; longer ones are asked for each time. A page of forty products fits.
 pub const CACHE_ENTRY_BYTES_MAX: usize = 32 * 1024;
@@ -245,6 +276,13 @@ pub const MODEL_SILENCE_MS: u64 = 10_000;
 /// Tokens the model may answer with. Always sent: Bedrock reserves the model's maximum otherwise.
 pub const ANSWER_TOKENS_MAX: u32 = 1_024;
 
+/// Tokens of an answer that is to be short, because the models are under pressure.
+pub const SHORT_ANSWER_TOKENS_MAX: u32 = 256;
+
+/// Tokens that the store's data is expected to take in a prompt, when they are set aside before it is known; more than most
+/// questions need.
+pub const GROUNDING_TOKENS_EXPECTED: u64 = 3_000;
+
 /// Product cards of a turn.
 pub const PRODUCT_CARDS_MAX: usize = 3;
 
@@ -313,3 +351,45 @@ pub const REMINDER_AGE_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What is quarantined is kept this long, ms: twice as long as a dead letter.
 pub const QUARANTINE_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// Writes that one part of a token budget takes, a second: half of what DynamoDB gives one partition key, so that an uneven
+/// second is not throttled.
+pub const BUDGET_SHARD_WRITES_PER_SECOND: u64 = 500;
+
+/// Tokens that a small call of the model sets aside: a short prompt and [`ANSWER_TOKENS_MAX`]. The smaller it is, the more parts
+/// a budget has.
+pub const BUDGET_CALL_TOKENS: u64 = 2_000;
+
+/// Tokens of one part of a minute's budget: as many small calls as its writes allow, each being one to set aside and one to
+/// settle. No part of a budget is smaller than half of that, which is 7,500 small calls.
+pub const BUDGET_SHARD_TOKENS: u64 = BUDGET_SHARD_WRITES_PER_SECOND / 2 * 60 * BUDGET_CALL_TOKENS;
+
+/// Parts of one budget. 30,000 small calls a second are 120.
+pub const BUDGET_SHARDS_MAX: u32 = 1_000;
+
+/// Parts of a budget that one call of the model asks for tokens, one after the other. They fill up alike, since each is drawn at
+/// random: if four of them have no room, the others have none worth looking for.
+pub const BUDGET_SHARD_TRIES_MAX: usize = 4;
+
+/// What was refused is not asked for again for this long, ms: longer than an answer takes, after which some of what it had set
+/// aside may be back.
+pub const BUDGET_REFUSAL_MS: u64 = 10_000;
+
+/// Copies of what environments tell one another. One of them is read at random: 180,000 environments that each read half a unit
+/// every [`HINTS_REFRESH_MS`] are 1,125 units a second for each copy; DynamoDB gives one partition key 3,000.
+pub const HINT_COPIES: u32 = 8;
+
+/// Environments that are told of as having a breaker open, of one upstream: more than [`BREAKER_REPORTS_MIN`] without the one
+/// that reads.
+pub const HINT_REPORTS_MAX: usize = 5;
+
+/// Tags that are told of as out of date. When there are more, everything is. With [`HINT_REPORTS_MAX`] and
+/// [`HINT_TAG_BYTES_MAX`] the item stays below 4 KB, which are half a unit to read.
+pub const HINT_TAGS_MAX: usize = 48;
+
+/// A tag that is told of, bytes; a longer one counts as its beginning. Enough for `reviews:` and a UUID.
+pub const HINT_TAG_BYTES_MAX: usize = 44;
+
+/// For how long environments are told that a tag is out of date, ms: the longest that anything is used from a cache while its
+/// source answers.
+pub const HINT_TAG_MS: u64 = REVIEWS_CACHE_MS;

@@ -10,6 +10,7 @@ use crate::breaker::{Hint, Upstream};
 use crate::ids::{ConnectionId, ConversationId, Principal, ProductId, SessionId, TurnId};
 use crate::intent::Intent;
 use crate::metrics::Metrics;
+use crate::pages::StorePages;
 use crate::prompt::Prompt;
 use crate::protocol::{FollowUp, Locale, Rating, ServerEvent, StopReason, TurnState, Usage};
 use crate::store::{Article, Order, Product, Promotion, Recommendation, Review};
@@ -274,6 +275,8 @@ pub enum BucketKey {
     Messages(Principal),
     /// What a principal has shown again: resent messages and resumed turns.
     Replays(Principal),
+    /// Orders that a shopper names.
+    OrderLookups(Principal),
     /// New connections of a network address, by its digest: no address is stored.
     Connections(String),
 }
@@ -572,6 +575,13 @@ pub trait SharedHints: Send + Sync {
     fn invalidated_at(&self, tag: &str) -> u64;
 }
 
+/// The caches of all environments.
+pub trait CacheInvalidations: Send + Sync {
+    /// Declares what is cached under these tags out of date as of now, Unix milliseconds. An environment heeds it within
+    /// [`HINTS_REFRESH_MS`](crate::limits::HINTS_REFRESH_MS).
+    fn invalidate(&self, tags: &[String], now: u64) -> impl Future<Output = Result<(), Unavailable>> + Send;
+}
+
 /// The store's services. Each call fails on its own, within [`SERVICE_CALL_MS`](crate::limits::SERVICE_CALL_MS).
 pub trait StoreServices: Send + Sync {
     /// Products that match a question, best first.
@@ -708,6 +718,8 @@ pub trait Ports: TurnPorts {
     fn store(&self) -> &Self::Store;
     /// What may be asked of the models.
     fn budgets(&self) -> &Self::Budgets;
+    /// Where the store's pages are.
+    fn pages(&self) -> &StorePages;
     /// The people who take conversations on.
     fn escalations(&self) -> &Self::Escalations;
     /// What is counted.

@@ -2,16 +2,15 @@
 //! is freed, the last frame is sent. Whoever finds a turn whose outcome is stored does the rest; the watchdog of each turn
 //! looks for that, and publishes the event.
 
-use crate::intent;
 use crate::lease::Moment;
 use crate::ports::{
     Clock as _, ConnectionSender as _, JournalOutcome, JournalWrite, Nonces as _, TurnPorts, TurnStore as _,
     Unavailable,
 };
 use crate::protocol::{
-    CancelledBy, ErrorCode, Locale, ServerEvent, TurnCancelled, TurnFailed, TurnPath, TurnStarted, TurnState, Usage,
-    error_text,
+    CancelledBy, ErrorCode, Locale, ServerEvent, TurnCancelled, TurnFailed, TurnStarted, TurnState, Usage, error_text,
 };
+use crate::route::Route;
 use crate::turn::{Hold, Outcome, StoredTurn, TurnLog};
 
 /// The end of a turn that could not be answered.
@@ -62,10 +61,11 @@ async fn end<P: TurnPorts>(
 ) -> Result<StoredTurn, Unavailable> {
     let moment = Moment::now(ports.clock());
     let mut log = TurnLog::after(&turn.journal, turn.epoch() + 1);
+    let route = Route::of(&turn.request.text, turn.request.product_id.is_some());
     let started = TurnStarted {
         client_message_id: turn.request.client_message_id,
-        intent: intent::guess(&turn.request.text, turn.request.product_id.is_some()),
-        path: TurnPath::Llm,
+        intent: route.intent,
+        path: route.path,
         after_epoch: turn.journal.last_epoch(),
         restarted: false,
         continues: !turn.journal.frames.is_empty(),

@@ -3,6 +3,7 @@
 use futures_util::future::Fuse;
 
 use crate::answer::{Answered, Owner, Tenure, Workplace, watch};
+use crate::brown_out::Allowance;
 use crate::ids::ConnectionId;
 use crate::lease::Moment;
 use crate::limits::{EPOCHS_MAX, HISTORY_WINDOW_TURNS_MAX, TURN_AGE_MAX_MS};
@@ -100,5 +101,5 @@ pub async fn take_over<P: Ports>(
     }
     let tenure = Tenure { request, past: &past, journal, epoch, workplace };
     let owner = Owner::new(ports, tenure, outbox, claim.writer, claim.number);
-    owner.run(Fuse::terminated(), begun).await.map(TakenOver::Answered)
+    owner.run(Fuse::terminated(), Allowance::Unasked, begun).await.map(TakenOver::Answered)
 }

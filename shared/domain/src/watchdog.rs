@@ -5,7 +5,6 @@
 //! follow-up worker take the turn over; and an end that was stored but not concluded is concluded here.
 
 use crate::ids::TurnId;
-use crate::intent;
 use crate::limits::{
     HISTORY_TOKENS_MAX, HISTORY_WINDOW_BYTES_MAX, HISTORY_WINDOW_TURNS_MAX, QUEUED_PATIENCE_MS, SUMMARY_EVERY_TURNS,
     WATCH_QUEUED_MS,
@@ -14,6 +13,7 @@ use crate::ports::{Clock as _, Task, TaskQueues as _, TurnEnded, TurnEvents, Tur
 use crate::prompt::{escape_markup, estimated_tokens};
 use crate::protocol::ErrorCode;
 use crate::reminder;
+use crate::route::Route;
 use crate::settle;
 use crate::takeover::is_spent;
 use crate::turn::{Phase, StoredTurn};
@@ -93,7 +93,7 @@ async fn publish<P: TurnPorts>(ports: &P, events: &impl TurnEvents, turn: &Store
         turn_id: request.turn_id.clone(),
         conversation_id: request.conversation_id.clone(),
         number: request.number,
-        intent: intent::guess(&request.text, request.product_id.is_some()),
+        intent: Route::of(&request.text, request.product_id.is_some()).intent,
         state: outcome.state,
         usage: outcome.usage,
         ended_at: turn.journal.frames.last().map_or(request.asked_at, |frame| frame.ts),

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use domain::pages::StorePages;
 use domain::ports::{Nonces, Ports, TurnPorts};
 
 use crate::{
     Faults, Faulty, ManualClock, MemoryBuckets, MemoryBudgets, MemoryConnections, MemoryFollowUps, MemoryQueues,
     MemoryTurns, RecordedEscalations, RecordedEvents, RecordedMetrics, RecordingSender, ScriptedModel, ScriptedStore,
+    samples,
 };
 
 /// Every port of a process, in memory and on one clock. Stores, queues, sender and events are [`Faulty`], with one count
@@ -40,6 +42,8 @@ pub struct InMemory {
     pub budgets: Faulty<MemoryBudgets>,
     /// The people who take conversations on.
     pub escalations: Faulty<RecordedEscalations>,
+    /// The store's pages.
+    pub pages: StorePages,
     /// What is counted.
     pub metrics: RecordedMetrics,
     /// Names.
@@ -64,6 +68,7 @@ impl InMemory {
             store: ScriptedStore::new(clock.clone()),
             budgets: Faulty::new(MemoryBudgets::default(), faults.clone()),
             escalations: Faulty::new(RecordedEscalations::default(), faults.clone()),
+            pages: samples::pages(),
             metrics: RecordedMetrics::default(),
             nonces: SequentialNonces::default(),
             clock,
@@ -189,6 +194,10 @@ impl Ports for InMemory {
 
     fn escalations(&self) -> &Self::Escalations {
         &self.escalations
+    }
+
+    fn pages(&self) -> &StorePages {
+        &self.pages
     }
 
     fn metrics(&self) -> &Self::Metrics {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use domain::ids::{ClientMessageId, ConnectionId, Principal, ProductId, SessionId, SessionKey};
+use domain::pages::StorePages;
 use domain::ports::ScheduledFollowUp;
 use domain::protocol::{FollowUp, MessageSend};
 use domain::store::{
@@ -17,6 +18,11 @@ use crate::{START_MS, StoreData};
 /// A key that signs and derives nothing real.
 pub fn session_key() -> SessionKey {
     SessionKey::new(&[7; SessionKey::BYTES_MIN]).expect("long enough")
+}
+
+/// Where the store's pages are.
+pub fn pages() -> StorePages {
+    StorePages::new("https://store.example")
 }
 
 /// A signed-in shopper.

@@ -73,6 +73,7 @@ struct Services {
     data: StoreData,
     failing: Vec<Service>,
     latency_ms: HashMap<Service, u64>,
+    tells_orders_of_others: bool,
     calls: Vec<Service>,
 }
 
@@ -104,6 +105,11 @@ impl ScriptedStore {
         self.services.lock().unwrap().latency_ms.insert(service, latency_ms);
     }
 
+    /// Tells everybody everybody's orders from now on, as a service with a bug might.
+    pub fn tell_orders_of_others(&self) {
+        self.services.lock().unwrap().tells_orders_of_others = true;
+    }
+
     /// The services that were asked, in order.
     pub fn calls(&self) -> Vec<Service> {
         self.services.lock().unwrap().calls.clone()
@@ -113,7 +119,7 @@ impl ScriptedStore {
         &self,
         service: Service,
         operation: &'static str,
-        answer: impl FnOnce(&StoreData) -> T,
+        answer: impl FnOnce(&Services) -> T,
     ) -> Result<T, Unavailable> {
         let latency_ms = {
             let mut services = self.services.lock().unwrap();
@@ -124,8 +130,15 @@ impl ScriptedStore {
         let services = self.services.lock().unwrap();
         match services.failing.contains(&service) {
             true => Err(Unavailable { operation, source: "the script says so".into() }),
-            false => Ok(answer(&services.data)),
+            false => Ok(answer(&services)),
         }
+    }
+}
+
+impl Services {
+    /// The orders that a shopper is told of.
+    fn orders_of<'s>(&'s self, shopper: &'s str) -> impl Iterator<Item = &'s Order> {
+        self.data.orders.iter().filter(move |order| self.tells_orders_of_others || order.shopper_id == shopper)
     }
 }
 
@@ -135,13 +148,13 @@ fn first<T: Clone>(items: &[T], limit: usize) -> Vec<T> {
 
 impl StoreServices for ScriptedStore {
     async fn search(&self, _query: &str, limit: usize) -> Result<Vec<Product>, Unavailable> {
-        self.call(Service::Search, "search", |data| first(&data.found, limit)).await
+        self.call(Service::Search, "search", |services| first(&services.data.found, limit)).await
     }
 
     async fn product(&self, id: &ProductId) -> Result<Option<Product>, Unavailable> {
         let id = id.as_str();
-        self.call(Service::Product, "product", |data| {
-            data.catalog.iter().chain(&data.found).find(|product| product.product_id == id).cloned()
+        self.call(Service::Product, "product", |services| {
+            services.data.catalog.iter().chain(&services.data.found).find(|product| product.product_id == id).cloned()
         })
         .await
     }
@@ -152,40 +165,38 @@ impl StoreServices for ScriptedStore {
         _session: &str,
         limit: usize,
     ) -> Result<Vec<Recommendation>, Unavailable> {
-        self.call(Service::Recommendations, "recommendations", |data| first(&data.recommendations, limit)).await
+        self.call(Service::Recommendations, "recommendations", |services| first(&services.data.recommendations, limit))
+            .await
     }
 
     async fn trending(&self, limit: usize) -> Result<Vec<Product>, Unavailable> {
-        self.call(Service::Trending, "trending", |data| first(&data.trending, limit)).await
+        self.call(Service::Trending, "trending", |services| first(&services.data.trending, limit)).await
     }
 
     async fn order(&self, shopper: &str, order_id: &str) -> Result<Option<Order>, Unavailable> {
-        self.call(Service::Order, "order", |data| {
-            data.orders.iter().find(|order| order.shopper_id == shopper && order.order_id == order_id).cloned()
+        self.call(Service::Order, "order", |services| {
+            services.orders_of(shopper).find(|order| order.order_id == order_id).cloned()
         })
         .await
     }
 
     async fn orders(&self, shopper: &str) -> Result<Vec<Order>, Unavailable> {
-        self.call(Service::Orders, "orders", |data| {
-            data.orders.iter().filter(|order| order.shopper_id == shopper).cloned().collect()
-        })
-        .await
+        self.call(Service::Orders, "orders", |services| services.orders_of(shopper).cloned().collect()).await
     }
 
     async fn promotions(&self) -> Result<Vec<Promotion>, Unavailable> {
-        self.call(Service::Promotions, "promotions", |data| data.promotions.clone()).await
+        self.call(Service::Promotions, "promotions", |services| services.data.promotions.clone()).await
     }
 
     async fn reviews(&self, id: &ProductId, limit: usize) -> Result<Vec<Review>, Unavailable> {
         let id = id.as_str();
-        self.call(Service::Reviews, "reviews", |data| {
-            data.reviews.iter().filter(|review| review.product_id == id).take(limit).cloned().collect()
+        self.call(Service::Reviews, "reviews", |services| {
+            services.data.reviews.iter().filter(|review| review.product_id == id).take(limit).cloned().collect()
         })
         .await
     }
 
     async fn articles(&self, _query: &str, limit: usize) -> Result<Vec<Article>, Unavailable> {
-        self.call(Service::Articles, "articles", |data| first(&data.articles, limit)).await
+        self.call(Service::Articles, "articles", |services| first(&services.data.articles, limit)).await
     }
 }

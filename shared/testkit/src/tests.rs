@@ -9,8 +9,8 @@ use domain::ids::{ConversationId, TurnId};
 use domain::intent::Intent;
 use domain::ports::{
     BucketKey, Clock as _, ConnectionSender as _, ConnectionStore as _, DeadLetter, DeadLetters as _, Deliveries as _,
-    Delivery, FollowUpStore as _, LanguageModel as _, ModelEvent, QueueName, RecordOutcome, TakeToken, Task,
-    TaskQueues as _, TokenBuckets as _, TurnEnded, TurnEvents as _, TurnStore as _,
+    Delivery, FollowUpStore as _, LanguageModel as _, ModelChoice, ModelEvent, QueueName, RecordOutcome, TakeToken,
+    Task, TaskQueues as _, TokenBuckets as _, TurnEnded, TurnEvents as _, TurnStore as _,
 };
 use domain::prompt::Prompt;
 use domain::protocol::{Locale, TurnState, Usage};
@@ -18,8 +18,8 @@ use domain::turn::{Summary, TurnRequest};
 use futures_util::{StreamExt as _, join};
 
 use crate::{
-    Fault, InMemory, ManualClock, MemoryBuckets, MemoryConnections, MemoryFollowUps, MemoryQueues, MemoryTurns,
-    START_MS, Step, contract, samples,
+    Fault, InMemory, ManualClock, MemoryBuckets, MemoryBudgets, MemoryConnections, MemoryFollowUps, MemoryQueues,
+    MemoryTurns, START_MS, Step, contract, samples,
 };
 
 #[test]
@@ -28,6 +28,9 @@ fn memory_stores_keep_their_contracts() {
     clock.block_on(contract::turn_store(&MemoryTurns::default(), "m", START_MS));
     clock.block_on(contract::connection_store(&MemoryConnections::new(clock.clone()), "m", START_MS));
     clock.block_on(contract::token_buckets(&MemoryBuckets::default(), "m", START_MS));
+    let budgets = MemoryBudgets::default();
+    budgets.limit(ModelChoice::Primary, 10_007);
+    clock.block_on(contract::token_budgets(&vec![budgets; 4], 10_007, START_MS));
     let follow_ups = MemoryFollowUps::new(MemoryQueues::new(clock.clone()));
     clock.block_on(contract::follow_ups(&follow_ups, "m", START_MS));
 }
@@ -96,7 +99,15 @@ fn waiting_for_nothing_is_reported() {
 }
 
 fn prompt() -> Prompt {
-    Prompt { system: String::new(), messages: Vec::new(), prefill: None, answer_tokens_max: 1 }
+    Prompt {
+        system: String::new(),
+        messages: Vec::new(),
+        question_at: 0,
+        prefill: None,
+        model: ModelChoice::Primary,
+        answer_tokens_max: 1,
+        instructions_dropped: 0,
+    }
 }
 
 fn ended(follow_up: bool) -> TurnEnded {

@@ -62,7 +62,7 @@ fn what_is_not_done_stays_and_the_rest_goes() {
     let world = world();
     // The first that the model is asked for.
     let throttled = queued(&world, "a-throttled");
-    world.model.follow_once(vec![Step::Fail(ModelFailure::Throttled)]);
+    world.model.follow_once(vec![Step::Fail(ModelFailure::Unavailable)]);
     let stays = [put(&world, &finish(throttled.turn_id.as_str(), 1))];
     for id in ["t-1", "t-2"] {
         queued(&world, id);
@@ -87,7 +87,7 @@ fn what_is_not_done_stays_and_the_rest_goes() {
 fn failures_are_told_as_lambda_reads_them() {
     let world = world();
     queued(&world, "t-1");
-    world.model.follow(vec![Step::Fail(ModelFailure::Throttled)]);
+    world.model.follow(vec![Step::Fail(ModelFailure::Unavailable)]);
     let (gone, stays) = (put(&world, &finish("t-unknown", 1)), put(&world, &finish("t-1", 1)));
     let batch = world.queues.inner.receive_messages(QueueName::FollowUp, 10);
     assert_eq!([&batch[0].message_id, &batch[1].message_id], [&gone, &stays]);

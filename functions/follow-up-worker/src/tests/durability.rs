@@ -59,7 +59,8 @@ const KINDS: [Kind; 6] = [
         name: "a turn that must wait again",
         begin: || {
             let world = world();
-            let throttled = vec![Step::Say("Read ".to_owned()), Step::Wait(1_300), Step::Fail(ModelFailure::Throttled)];
+            let throttled =
+                vec![Step::Say("Read ".to_owned()), Step::Wait(1_300), Step::Fail(ModelFailure::Unavailable)];
             world.model.follow_once(throttled);
             queued(&world, "t-1");
             put(&world, &finish("t-1", 1));

@@ -45,7 +45,7 @@ fn hidden_ms(world: &InMemory, receives: u32) -> u64 {
 
 #[test]
 fn a_turn_that_the_model_does_not_answer_waits_longer_each_time() {
-    for failure in [ModelFailure::Throttled, ModelFailure::Unavailable] {
+    for failure in [ModelFailure::Unavailable, ModelFailure::Unavailable] {
         for receives in 1..=10 {
             let world = world();
             world.model.follow(vec![Step::Fail(failure)]);
@@ -67,7 +67,7 @@ fn pauses_differ() {
     let pauses: std::collections::BTreeSet<u64> = (0..50)
         .map(|_| {
             let world = world();
-            world.model.follow(vec![Step::Fail(ModelFailure::Throttled)]);
+            world.model.follow(vec![Step::Fail(ModelFailure::Unavailable)]);
             queued(&world, "t-1");
             put(&world, &finish("t-1", 1));
             hidden_ms(&world, 7)
@@ -102,7 +102,7 @@ fn what_something_else_keeps_from_being_done_waits_too() {
 fn a_turn_is_tried_until_it_is_answered() {
     let world = world();
     for _ in 0..5 {
-        world.model.follow_once(vec![Step::Fail(ModelFailure::Throttled)]);
+        world.model.follow_once(vec![Step::Fail(ModelFailure::Unavailable)]);
     }
     queued(&world, "t-1");
     put(&world, &finish("t-1", 1));
@@ -121,7 +121,7 @@ fn a_turn_is_tried_until_it_is_answered() {
 #[test]
 fn a_task_that_always_fails_reaches_the_dead_letters() {
     let world = world();
-    world.model.follow(vec![Step::Fail(ModelFailure::Throttled)]);
+    world.model.follow(vec![Step::Fail(ModelFailure::Unavailable)]);
     conversation(&world, "c-1", 6);
     put(&world, &turn_ended("c-1", 6));
     assert_eq!(drain(&world), 11, "ten times, and once more to see that it is gone");
@@ -187,12 +187,12 @@ fn a_task_about_an_owner_that_was_replaced_is_done() {
 #[test]
 fn a_pause_that_cannot_be_set_loses_nothing() {
     let world = world();
-    world.model.follow_once(vec![Step::Fail(ModelFailure::Throttled)]);
+    world.model.follow_once(vec![Step::Fail(ModelFailure::Unavailable)]);
     queued(&world, "t-1");
     let id = put(&world, &finish("t-1", 1));
     let effects = {
         let alike = super::world();
-        alike.model.follow_once(vec![Step::Fail(ModelFailure::Throttled)]);
+        alike.model.follow_once(vec![Step::Fail(ModelFailure::Unavailable)]);
         queued(&alike, "t-1");
         put(&alike, &finish("t-1", 1));
         let worker = Worker::new(&alike);

@@ -186,7 +186,7 @@ fn a_cancel_survives_the_owner_it_was_for() {
 #[test]
 fn a_queued_turn_is_cancelled_at_once() {
     let world = World::new();
-    world.ports.model.follow_once(vec![Step::Say("Read ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
+    world.ports.model.follow_once(vec![Step::Say("Read ".to_owned()), Step::Fail(ModelFailure::Unavailable)]);
     let (aiko, tab) = (world.shopper("aiko", "one"), world.shopper("aiko", "two"));
     assert_eq!(types(&aiko.ask(message(1, "question"))).last(), Some(&"turn.queued"));
     assert_eq!(types(&tab.ask(cancel_message(1))), ["turn.started", "turn.cancelled"]);
@@ -206,7 +206,7 @@ fn a_cancel_that_meets_the_hand_over_is_not_lost() {
     for after_ms in 250..400 {
         let case = format!("after {after_ms} ms");
         let world = World::talking(&[]);
-        world.ports.model.follow_once(vec![Step::Wait(300), Step::Fail(ModelFailure::Throttled)]);
+        world.ports.model.follow_once(vec![Step::Wait(300), Step::Fail(ModelFailure::Unavailable)]);
         world.ports.queues.set_round_trip_ms(10);
         let (aiko, tab) = (world.shopper("aiko", "one"), world.shopper("aiko", "two"));
         let asking = world.after(after_ms, tab.invoke(cancel_message(1)));

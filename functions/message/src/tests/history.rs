@@ -149,7 +149,7 @@ fn a_turn_that_was_begun_anew_shows_its_last_answer() {
         let world = World::new();
         world.ports.store.stock(samples::store_data());
         if throttled_first {
-            world.ports.model.follow_once(vec![Step::Say("Read ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
+            world.ports.model.follow_once(vec![Step::Say("Read ".to_owned()), Step::Fail(ModelFailure::Unavailable)]);
         }
         let aiko = world.shopper("aiko", "one");
         let conversation = aiko.ask(message(1, "question"))[0]["conversation_id"].clone();

@@ -23,9 +23,9 @@ fn say(text: &str) -> Step {
 fn failing_models() -> Vec<(&'static str, Vec<Step>)> {
     let endless = (0..100).flat_map(|_| [Step::Wait(500), say("on and ")]);
     vec![
-        ("throttled", vec![Step::Fail(ModelFailure::Throttled)]),
+        ("throttled", vec![Step::Fail(ModelFailure::Unavailable)]),
         ("down", vec![Step::Wait(700), Step::Fail(ModelFailure::Unavailable)]),
-        ("throttled midway", vec![say("Read "), Step::Wait(1_500), say("this"), Step::Fail(ModelFailure::Throttled)]),
+        ("throttled midway", vec![say("Read "), Step::Wait(1_500), say("this"), Step::Fail(ModelFailure::Unavailable)]),
         ("broken off", vec![say("Read "), say("this")]),
         ("silent", vec![Step::Silence]),
         ("silent midway", vec![Step::Wait(400), say("Read "), Step::Silence]),
@@ -105,7 +105,7 @@ fn a_queued_turn_is_answered_where_it_was_asked() {
 #[test]
 fn who_comes_to_a_queued_turn_gets_its_answer_too() {
     for resends in [true, false] {
-        let world = failing(&[say("Read "), Step::Fail(ModelFailure::Throttled)]);
+        let world = failing(&[say("Read "), Step::Fail(ModelFailure::Unavailable)]);
         let (aiko, back) = (world.shopper("aiko", "one"), world.shopper("aiko", "two"));
         aiko.ask(message(1, QUESTION));
         world.ports.sender.inner.cut(&aiko.connection);
@@ -126,7 +126,7 @@ fn who_comes_to_a_queued_turn_gets_its_answer_too() {
 /// Nobody is there when it is answered: the next visit finds it.
 #[test]
 fn an_answer_that_nobody_waited_for_is_found_later() {
-    let world = failing(&[Step::Fail(ModelFailure::Throttled)]);
+    let world = failing(&[Step::Fail(ModelFailure::Unavailable)]);
     let aiko = world.shopper("aiko", "one");
     aiko.ask(message(1, QUESTION));
     world.ports.sender.inner.cut(&aiko.connection);
@@ -143,7 +143,7 @@ fn an_answer_that_nobody_waited_for_is_found_later() {
 /// First the queue, then the journal, then the shopper: who is told to wait is waited for.
 #[test]
 fn the_shopper_is_told_when_the_turn_is_in_the_queue() {
-    let world = failing(&[Step::Fail(ModelFailure::Throttled)]);
+    let world = failing(&[Step::Fail(ModelFailure::Unavailable)]);
     world.shopper("aiko", "one").ask(message(1, QUESTION));
     let effects = world.ports.faults.effects();
     let last = |name: &str| effects.iter().rposition(|effect| effect.name == name).unwrap();
@@ -154,10 +154,10 @@ fn the_shopper_is_told_when_the_turn_is_in_the_queue() {
 fn a_queue_that_does_not_take_the_turn_fails_it() {
     for fault in [Fault::FailBefore, Fault::FailAfter] {
         let case = format!("{fault:?}");
-        let world = failing(&[say("Read "), Step::Fail(ModelFailure::Throttled)]);
+        let world = failing(&[say("Read "), Step::Fail(ModelFailure::Unavailable)]);
         let aiko = world.shopper("aiko", "one");
         let sends = {
-            let alike = failing(&[say("Read "), Step::Fail(ModelFailure::Throttled)]);
+            let alike = failing(&[say("Read "), Step::Fail(ModelFailure::Unavailable)]);
             alike.shopper("aiko", "one").ask(message(1, QUESTION));
             alike.ports.faults.effects()
         };

@@ -295,7 +295,7 @@ fn who_waits_for_an_owner_that_dies_resumes() {
 #[test]
 fn a_turn_that_nobody_can_finish_fails() {
     let world = World::new();
-    world.ports.model.follow(vec![Step::Fail(ModelFailure::Throttled)]);
+    world.ports.model.follow(vec![Step::Fail(ModelFailure::Unavailable)]);
     let aiko = world.shopper("aiko", "one");
     aiko.ask(message(1, "question"));
     let finish = Task::Finish { turn_id: turn_id(&world), epoch: 1 };
@@ -338,7 +338,7 @@ fn check_failed(world: &World, frames: &[Value]) {
 fn a_message_is_answered_once_wherever_its_owner_dies() {
     let scripts = [
         Step::answer(PIECES[..12].iter().copied(), 100),
-        vec![Step::Say("one ".to_owned()), Step::Wait(1_100), Step::Fail(ModelFailure::Throttled)],
+        vec![Step::Say("one ".to_owned()), Step::Wait(1_100), Step::Fail(ModelFailure::Unavailable)],
     ];
     for script in scripts {
         let ask = |world: &World, fault: Option<(usize, Fault)>| {

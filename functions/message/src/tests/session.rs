@@ -130,7 +130,7 @@ fn a_turn_without_an_owner_is_named_too() {
 #[test]
 fn a_queued_turn_is_named_until_it_is_answered() {
     let world = World::new();
-    world.ports.model.follow_once(vec![Step::Say("Read ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
+    world.ports.model.follow_once(vec![Step::Say("Read ".to_owned()), Step::Fail(ModelFailure::Unavailable)]);
     let (aiko, back) = (world.shopper("aiko", "one"), world.shopper("aiko", "two"));
     let conversation = aiko.ask(message(1, "question"))[0]["conversation_id"].as_str().unwrap().to_owned();
     let turn = world.the_turn();

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use domain::ports::Clock as _;
 use domain::store::{
-    Article, ArticlePage, Format, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Product, ProductPage, PromotionPage,
-    RecommendationPage, ReviewPage, SEARCH_TEXT_CHARS_MAX,
+    Article, ArticlePage, Format, OFFERS_MAX, OfferPage, Order, OrderPage, OrderStatus, PAGE_ENTRIES_MAX, Product,
+    ProductPage, PromotionPage, RecommendationPage, ReviewPage, SEARCH_TEXT_CHARS_MAX,
 };
 use serde_json::json;
 
@@ -84,6 +84,36 @@ async fn facts_are_kept_for_their_time_and_served_stale_when_the_table_fails() {
     store.table.failing.store(false, Ordering::SeqCst);
     assert_eq!(store.get(article).await.0, StatusCode::NOT_FOUND);
     assert_eq!(store.table.readings.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn offers_are_those_of_the_products_that_are_sold_as_they_are_now() {
+    let store = TestStore::start().await;
+    let _: OfferPage = store.ask("/catalog/offers?product_ids=nana-1").await;
+    store.engine.set_offer("nana-1", "stock", 7).await;
+    let page: OfferPage = store.ask("/catalog/offers?product_ids=nana-1,unknown,one-piece-1,nana-1").await;
+    let ids: Vec<&str> = page.offers.iter().map(|offer| offer.product_id.as_str()).collect();
+    assert_eq!(ids, ["nana-1", "one-piece-1"]);
+    assert_eq!(page.offers.first().unwrap().offer.stock, 7);
+    let product: Product = store.ask("/catalog/products/nana-1").await;
+    assert_eq!(page.offers.into_iter().next().map(|offer| offer.offer), product.offer);
+}
+
+#[tokio::test]
+async fn offers_are_asked_for_by_ids_of_their_size_and_number() {
+    let store = TestStore::start().await;
+    let (ids, id) = (vec!["a"; OFFERS_MAX].join(","), "a".repeat(ID_BYTES_MAX));
+    for (query, status) in [
+        (String::new(), StatusCode::BAD_REQUEST),
+        ("?product_ids=".to_owned(), StatusCode::BAD_REQUEST),
+        ("?product_ids=a,,b".to_owned(), StatusCode::BAD_REQUEST),
+        (format!("?product_ids={ids}"), StatusCode::OK),
+        (format!("?product_ids={ids},a"), StatusCode::BAD_REQUEST),
+        (format!("?product_ids={id}"), StatusCode::OK),
+        (format!("?product_ids={id}a"), StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(store.get(&format!("/catalog/offers{query}")).await.0, status, "{query}");
+    }
 }
 
 #[tokio::test]
@@ -308,6 +338,7 @@ async fn a_failing_table_is_said_without_its_details() {
         "/catalog/search?q=nana",
         "/catalog/products/nana-1",
         "/recommendations?shopper_id=aiko",
+        "/catalog/offers?product_ids=nana-1",
         "/trending",
         "/orders?shopper_id=aiko",
         "/orders/MC-2026-000123?shopper_id=ben",

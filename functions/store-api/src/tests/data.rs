@@ -33,7 +33,7 @@ fn there_is_enough_of_everything() {
     assert!(seed.facts.series.len() >= 60);
     assert!(seed.offers.len() >= 300);
     assert!(seed.facts.reviews.len() >= 80);
-    assert_eq!(seed.facts.articles.len(), 20);
+    assert!(seed.facts.articles.len() >= 40);
     for format in [Format::Paperback, Format::Digital, Format::BoxSet] {
         assert!(editions(&seed).values().filter(|(_, edition)| edition.format == format).count() >= 20, "{format:?}");
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use aws_adapters::clients;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::{RetryPartition, TokenBucket};
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
@@ -26,6 +27,11 @@ pub fn client(url: &str) -> Client {
     let client = clients::dynamodb(&environment(url));
     let budget = RetryPartition::custom(url.to_owned()).token_bucket(TokenBucket::unlimited()).build();
     Client::from_conf(client.config().to_builder().retry_partition(budget).build())
+}
+
+/// The client without time-outs: for who asks for more at once than a busy machine answers in time.
+pub fn patient(client: &Client) -> Client {
+    Client::from_conf(client.config().to_builder().timeout_config(TimeoutConfig::disabled()).build())
 }
 
 /// A DynamoDB engine on a loopback port, with the table; it ends with this value.

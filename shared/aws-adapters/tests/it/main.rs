@@ -3,14 +3,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod buckets;
+mod budgets;
 mod connections;
 mod dead_letters;
 mod engine;
 mod events;
 mod fake;
 mod follow_ups;
+mod hints;
 mod identity;
 mod model;
+mod opensearch;
 mod quarantine;
 mod queues;
 mod sender;

@@ -14,7 +14,7 @@ pub use server::{
     ServerFrame, SessionLimits, SessionReady, Source, StopReason, TextDelta, TurnCancelled, TurnCompleted, TurnFailed,
     TurnPath, TurnQueued, TurnStarted, TurnState, Usage,
 };
-pub use texts::{degraded_text, error_text, queued_text};
+pub use texts::{blocked_text, brown_out_text, degraded_text, error_text, queued_text};
 
 /// The subprotocol every client offers and the only one the server echoes.
 pub const SUBPROTOCOL: &str = "manga-chat.v1";

@@ -1,6 +1,7 @@
 //! The words a shopper reads, in both languages.
 
-use super::{Dependency, ErrorCode, Locale};
+use super::{BrownOutStep, Dependency, ErrorCode, Locale};
+use crate::pages::StorePages;
 
 /// What an error says to the shopper. Fixed words: nothing of the cause shows.
 pub fn error_text(code: ErrorCode, locale: Locale) -> &'static str {
@@ -52,23 +53,58 @@ pub fn queued_text(locale: Locale) -> &'static str {
     }
 }
 
-/// What a shopper is told when a part of the store does not answer.
-pub fn degraded_text(dependency: Dependency, locale: Locale) -> &'static str {
-    let (ja, en) = match dependency {
-        Dependency::Catalog => ("ただいま商品情報を確認できません。", "We cannot look up products right now."),
-        Dependency::Recommendations => {
-            ("ただいまおすすめを表示できません。", "We cannot show recommendations right now.")
+/// What a shopper is told when a part of the store does not answer, and where else to look.
+pub fn degraded_text(dependency: Dependency, pages: &StorePages, locale: Locale) -> String {
+    match (dependency, locale) {
+        (Dependency::Catalog, Locale::Ja) => {
+            format!("申し訳ありません、ただいま商品情報を確認できません。こちらで検索できます: {}", pages.search())
         }
-        Dependency::Orders => (
-            "ただいまご注文を確認できません。注文履歴のページをご覧ください。",
-            "We cannot look up orders right now. Please see your order page.",
+        (Dependency::Catalog, Locale::En) => {
+            format!("Sorry, we cannot look up products right now. You can search here: {}", pages.search())
+        }
+        (Dependency::Recommendations, Locale::Ja) => {
+            "ただいまおすすめを選べないため、人気の作品をご案内します。".to_owned()
+        }
+        (Dependency::Recommendations, Locale::En) => {
+            "We cannot pick recommendations right now, so here is what is popular.".to_owned()
+        }
+        (Dependency::Orders, Locale::Ja) => {
+            format!("ただいまご注文を確認できません。注文履歴のページをご覧ください: {}", pages.orders())
+        }
+        (Dependency::Orders, Locale::En) => {
+            format!("We cannot look up orders right now. Please see your order page: {}", pages.orders())
+        }
+        (Dependency::Knowledge, Locale::Ja) => "ただいまヘルプ記事を参照できません。".to_owned(),
+        (Dependency::Knowledge, Locale::En) => "We cannot consult the help articles right now.".to_owned(),
+    }
+}
+
+/// What a shopper is told when an answer is smaller than usual.
+pub fn brown_out_text(step: BrownOutStep, locale: Locale) -> &'static str {
+    let (ja, en) = match step {
+        BrownOutStep::ShorterAnswer => {
+            ("混み合っているため、短くお答えします。", "We are very busy, so this answer is shorter than usual.")
+        }
+        BrownOutStep::CheaperModel => (
+            "混み合っているため、いつもより簡単にお答えします。",
+            "We are very busy, so this answer is simpler than usual.",
         ),
-        Dependency::Knowledge => {
-            ("ただいまヘルプ記事を参照できません。", "We cannot consult the help articles right now.")
-        }
+        BrownOutStep::Template => (
+            "混み合っているため、見つかった情報だけをお見せします。",
+            "We are very busy, so here is just what we found.",
+        ),
+        BrownOutStep::Queued => return queued_text(locale),
     };
     match locale {
         Locale::Ja => ja,
         Locale::En => en,
+    }
+}
+
+/// What a shopper is told in place of an answer that a guardrail blocked.
+pub fn blocked_text(locale: Locale) -> &'static str {
+    match locale {
+        Locale::Ja => "申し訳ありませんが、その内容にはお答えできません。漫画やご注文についてのご質問をどうぞ。",
+        Locale::En => "Sorry, I cannot help with that. Please ask me about manga or your orders.",
     }
 }

@@ -118,7 +118,7 @@ fn the_same_message_twice_at_once_is_one_turn() {
     for round_trip_ms in [0, 10] {
         let ports = InMemory::new();
         ports.turns.set_round_trip_ms(round_trip_ms);
-        ports.model.follow(Step::answer(["One ", "two."], 300));
+        ports.model.follow(Step::answer(["Alpha ", "beta."], 300));
         let sent = samples::message(1, "First.");
         let aiko = samples::shopper("aiko");
         let (a, b) = (samples::connection("a"), samples::connection("b"));
@@ -131,7 +131,7 @@ fn the_same_message_twice_at_once_is_one_turn() {
 /// A world in which the owner of aiko's second message died after its first call of this name.
 fn abandoned_after(effect: &str) -> (InMemory, MessageSend) {
     let rehearsal = InMemory::new();
-    let script = || Step::answer(["One ", "two ", "three."], 600);
+    let script = || Step::answer(["Alpha ", "beta ", "gamma."], 600);
     let second = opened(&rehearsal);
     rehearsal.faults.restart();
     rehearsal.model.follow(script());
@@ -154,7 +154,7 @@ fn is_asked_to_finish(ports: &InMemory, turn: &TurnId) -> bool {
 
 #[test]
 fn a_turn_that_lost_its_owner_keeps_the_conversation_until_it_is_finished() {
-    for (died_after, said) in [("turns.record", ""), ("turns.journal", "One ")] {
+    for (died_after, said) in [("turns.record", ""), ("turns.journal", "Alpha ")] {
         let (ports, second) = abandoned_after(died_after);
         let third = MessageSend { client_message_id: samples::client_message_id(3), ..second.clone() };
         let turns = ports.turns.inner.all_turns();
@@ -181,11 +181,14 @@ fn a_turn_that_lost_its_owner_keeps_the_conversation_until_it_is_finished() {
         ports.run(worker(&ports));
         let ended = ports.run(ports.turns.turn(&lost.request.turn_id)).unwrap().unwrap().unwrap();
         assert_eq!((ended.state(), ended.epoch()), (TurnState::Completed, 2));
-        assert_eq!(ended.journal.answer(), "One two three.");
+        assert_eq!(ended.journal.answer(), "Alpha beta gamma.");
         assert_eq!(say(&ports, "aiko", &third), Told::Frames, "free again");
         let asked = ports.model.asked();
         let prompt = &asked.last().unwrap().1;
-        assert!(prompt.messages.iter().any(|message| message.text == "One two three."), "the next prompt knows of it");
+        assert!(
+            prompt.messages.iter().any(|message| message.text == "Alpha beta gamma."),
+            "the next prompt knows of it"
+        );
     }
 }
 

@@ -93,12 +93,12 @@ fn the_next_message_is_taken_after_a_cancel() {
 #[test]
 fn a_turn_whose_owner_is_dead_is_cancelled_where_it_is_found() {
     for from in ["a", "b"] {
-        let world = abandoned(pieces(&["One ", "two."], 900), 1_500);
+        let world = abandoned(pieces(&["Alpha ", "beta."], 900), 1_500);
         let turn_id = the_turn(&world).request.turn_id;
         lapse(&world);
         assert_eq!(world.run(cancel(&world, &turn_id, from)), Some(Told::Frames));
         check_cancelled(&world, CancelledBy::Client);
-        assert_eq!((the_turn(&world).epoch(), the_turn(&world).journal.answer().as_str()), (2, "One "));
+        assert_eq!((the_turn(&world).epoch(), the_turn(&world).journal.answer().as_str()), (2, "Alpha "));
         assert_eq!(frames(&world, from).iter().filter(|frame| is_terminal(frame)).count(), 1);
         assert_eq!(world.model.asked().len(), 1);
         world.run(drain(&world));
@@ -109,7 +109,7 @@ fn a_turn_whose_owner_is_dead_is_cancelled_where_it_is_found() {
 #[test]
 fn a_turn_whose_owner_died_after_a_cancel_is_cancelled() {
     for from in ["a", "b"] {
-        let world = abandoned(pieces(&["One ", "two."], 900), 1_500);
+        let world = abandoned(pieces(&["Alpha ", "beta."], 900), 1_500);
         let turn_id = the_turn(&world).request.turn_id;
         assert_eq!(world.run(cancel(&world, &turn_id, from)), Some(Told::Frames));
         assert_eq!(the_turn(&world).state(), TurnState::Running, "its owner may live");
@@ -123,7 +123,7 @@ fn a_turn_whose_owner_died_after_a_cancel_is_cancelled() {
 /// A world whose turn waits in the queue, and would be answered from there.
 fn queued() -> InMemory {
     let ports = stocked();
-    ports.model.follow_once(vec![Step::Say("One ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
+    ports.model.follow_once(vec![Step::Say("Alpha ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
     asked(&ports);
     assert!(matches!(the_turn(&ports).phase(ports.clock.now_ms()), Phase::Queued { .. }));
     ports
@@ -165,7 +165,7 @@ fn a_cancel_that_races_the_hand_over_is_found_by_the_next_owner() {
     for asked_at in 480..620 {
         let ports = stocked();
         let fails =
-            [Step::Wait(450), Step::Say("One ".to_owned()), Step::Wait(50), Step::Fail(ModelFailure::Throttled)];
+            [Step::Wait(450), Step::Say("Alpha ".to_owned()), Step::Wait(50), Step::Fail(ModelFailure::Throttled)];
         ports.model.follow_once(fails.to_vec());
         ports.turns.set_round_trip_ms(20);
         ports.queues.set_round_trip_ms(20);
@@ -183,7 +183,7 @@ fn a_cancel_that_races_the_hand_over_is_found_by_the_next_owner() {
 
 #[test]
 fn an_end_is_told_once_to_who_resumed_on_the_connection_that_asked() {
-    let world = abandoned(pieces(&["One ", "two."], 900), 1_500);
+    let world = abandoned(pieces(&["Alpha ", "beta."], 900), 1_500);
     let turn_id = the_turn(&world).request.turn_id;
     world.run(resume(&world, &turn_id, "a", 0, -1));
     lapse(&world);
@@ -209,7 +209,7 @@ fn a_cancel_that_races_the_end_is_told_the_end_there_is() {
     for from in ["a", "b"] {
         for asked_at in 850..1_100 {
             let ports = stocked();
-            ports.model.follow(pieces(&["One ", "two."], 450));
+            ports.model.follow(pieces(&["Alpha ", "beta."], 450));
             ports.turns.set_round_trip_ms(40);
             ports.sender.set_round_trip_ms(7);
             let canceller = ports.process();
@@ -289,8 +289,8 @@ fn the_grace_period_ends_to_the_millisecond() {
     {
         let ports = stocked();
         let half = answered_after / 2;
-        let said = [Step::Wait(half), Step::Say("One ".to_owned()), Step::Wait(answered_after - half)];
-        ports.model.follow(said.into_iter().chain(pieces(&["two."], 0)).collect());
+        let said = [Step::Wait(half), Step::Say("Alpha ".to_owned()), Step::Wait(answered_after - half)];
+        ports.model.follow(said.into_iter().chain(pieces(&["beta."], 0)).collect());
         ports.sender.inner.hang_up_after(&samples::connection("a"), 2);
         asked(&ports);
         assert_eq!(the_turn(&ports).state(), ends_as, "answered after {answered_after} ms");
@@ -336,7 +336,7 @@ fn the_grace_period_begins_anew_with_each_who_is_gone() {
 #[test]
 fn a_turn_that_was_taken_over_is_finished_though_nobody_listens() {
     for workplace in [Workplace::Message, Workplace::FollowUpWorker] {
-        let world = abandoned(pieces(&["One ", "two."], 900), 1_500);
+        let world = abandoned(pieces(&["Alpha ", "beta."], 900), 1_500);
         world.sender.inner.cut(&samples::connection("a"));
         lapse(&world);
         world.model.follow(Step::answer((0..20).map(|word| format!("w{word} ")), TICK_MS));
@@ -348,7 +348,7 @@ fn a_turn_that_was_taken_over_is_finished_though_nobody_listens() {
 
 #[test]
 fn a_cancel_that_could_not_be_told_is_done_all_the_same() {
-    let script = || pieces(&["One ", "two."], 900);
+    let script = || pieces(&["Alpha ", "beta."], 900);
     let rehearsal = abandoned(script(), 1_500);
     lapse(&rehearsal);
     let process = rehearsal.process();

@@ -17,7 +17,7 @@ use crate::world::{
 };
 
 const FAULTS: [Fault; 4] = [Fault::FailBefore, Fault::FailAfter, Fault::CrashBefore, Fault::CrashAfter];
-const ANSWER: [&str; 6] = ["One ", "two ", "three ", "four ", "five ", "six."];
+const ANSWER: [&str; 6] = ["Alpha ", "beta ", "gamma ", "delta ", "epsilon ", "zeta."];
 
 /// How a turn goes when nothing goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

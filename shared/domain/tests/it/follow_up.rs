@@ -23,11 +23,11 @@ use crate::world::{
     stocked, take, tasks, the_turn, types, wait, worker,
 };
 
-/// A world whose turn waits in the queue: the model was throttled after `said`, and will answer like this.
+/// A world whose turn waits in the queue: the model broke off after `said`, and will answer like this.
 fn queued(said: &str, then: Vec<Step>) -> InMemory {
     let ports = stocked();
     let said = if said.is_empty() { vec![] } else { vec![Step::Say(said.to_owned())] };
-    ports.model.follow_once(said.into_iter().chain([Step::Fail(ModelFailure::Throttled)]).collect());
+    ports.model.follow_once(said.into_iter().chain([Step::Fail(ModelFailure::Unavailable)]).collect());
     ports.model.follow(then);
     assert_eq!(asked(&ports), Told::Frames);
     assert_eq!(phase(&ports), Phase::Queued { since: START_MS });
@@ -44,13 +44,13 @@ fn performed(ports: &InMemory, task: &Task) -> Result<Done, TaskError> {
 
 #[test]
 fn a_queued_turn_is_finished_before_the_shoppers_eyes() {
-    for (accepts_prefill, said) in [(true, "One "), (false, "One "), (true, "")] {
-        let ports = queued(said, pieces(&["One ", "two ", "three."], 400));
+    for (accepts_prefill, said) in [(true, "Alpha "), (false, "Alpha "), (true, "")] {
+        let ports = queued(said, pieces(&["Alpha ", "beta ", "gamma."], 400));
         ports.model.set_accepts_prefill(accepts_prefill);
         assert_eq!(types(&frames(&ports, "a")).last(), Some(&"turn.queued"));
         ports.run(drain(&ports)).unwrap();
         let turn = the_turn(&ports);
-        assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Completed, "One two three."));
+        assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Completed, "Alpha beta gamma."));
         assert_eq!(read(&frames(&ports, "a")), put_together(&turn.journal.frames));
         let sent = ports.sender.inner.sent();
         let goes_on = sent.iter().find(|sent| sent.frame["epoch"] == 2).unwrap();
@@ -63,7 +63,7 @@ fn a_queued_turn_is_finished_before_the_shoppers_eyes() {
 
 #[test]
 fn a_queued_turn_is_finished_though_nobody_listens_and_found_at_the_next_visit() {
-    let ports = queued("One ", Step::answer((0..15).map(|word| format!("w{word} ")), TICK_MS));
+    let ports = queued("Alpha ", Step::answer((0..15).map(|word| format!("w{word} ")), TICK_MS));
     ports.sender.inner.cut(&samples::connection("a"));
     ports.run(drain(&ports)).unwrap();
     let turn = the_turn(&ports);
@@ -77,7 +77,7 @@ fn a_queued_turn_is_finished_though_nobody_listens_and_found_at_the_next_visit()
 #[test]
 fn who_comes_back_while_a_turn_waits_sees_it_finished() {
     for comes_back_after in [500, HAND_OVER_DELAY_MS + 700] {
-        let ports = queued("One ", pieces(&["One ", "two ", "three."], 600));
+        let ports = queued("Alpha ", pieces(&["Alpha ", "beta ", "gamma."], 600));
         ports.sender.inner.cut(&samples::connection("a"));
         let comes_back = async {
             wait(&ports, comes_back_after).await;
@@ -93,7 +93,7 @@ fn who_comes_back_while_a_turn_waits_sees_it_finished() {
 
 #[test]
 fn a_resend_of_a_queued_turn_follows_it() {
-    let ports = queued("One ", pieces(&["One ", "two."], 600));
+    let ports = queued("Alpha ", pieces(&["Alpha ", "beta."], 600));
     assert_eq!(ports.run(ask(&ports, "b")), Some(Told::Frames));
     assert_eq!(types(&frames(&ports, "b")).last(), Some(&"turn.queued"));
     assert_eq!(ports.model.asked().len(), 1, "the queue has it");
@@ -129,11 +129,11 @@ fn the_worker_keeps_what_was_said_in_the_time_it_has() {
         assert_eq!(completed.stop_reason, stop_reason);
         assert_eq!(the_turn(&ports).epoch(), 2);
     }
-    let falls_silent = vec![Step::Say("One ".to_owned()), Step::Silence];
+    let falls_silent = vec![Step::Say("Alpha ".to_owned()), Step::Silence];
     let ports = queued("", falls_silent);
     ports.run(drain(&ports)).unwrap();
     let Some(ServerEvent::TurnCompleted(completed)) = read(&frames(&ports, "a")).end else { panic!("completed") };
-    assert_eq!((completed.stop_reason, the_turn(&ports).journal.answer().as_str()), (StopReason::Deadline, "One "));
+    assert_eq!((completed.stop_reason, the_turn(&ports).journal.answer().as_str()), (StopReason::Deadline, "Alpha "));
 }
 
 #[test]
@@ -158,14 +158,14 @@ fn a_task_whose_model_still_fails_comes_again_after_a_pause() {
 #[test]
 fn a_turn_is_finished_once_however_often_it_is_asked_for() {
     for round_trip_ms in [0, 30] {
-        let ports = queued("One ", pieces(&["One ", "two."], 500));
+        let ports = queued("Alpha ", pieces(&["Alpha ", "beta."], 500));
         let workers = [ports.process(), ports.process()];
         workers.iter().for_each(|worker| worker.set_round_trip_ms(round_trip_ms));
         let task = finish(&ports, 1);
         let (one, other) = ports.clock.block_on(join(perform(&workers[0], &task), perform(&workers[1], &task)));
         let done: Vec<Done> = [one, other].into_iter().map(Result::unwrap).collect();
         assert!(done.contains(&Done::Done));
-        assert_eq!(ports.model.asked().len(), 2, "throttled, and answered");
+        assert_eq!(ports.model.asked().len(), 2, "broken off, and answered");
         assert_eq!(performed(&ports, &task).unwrap(), Done::Done);
         assert_eq!(ports.model.asked().len(), 2);
         assert_eq!(read(&frames(&ports, "a")), put_together(&the_turn(&ports).journal.frames));
@@ -174,7 +174,7 @@ fn a_turn_is_finished_once_however_often_it_is_asked_for() {
 
 #[test]
 fn a_turn_with_a_living_owner_is_left_to_it() {
-    let world = abandoned(pieces(&["One ", "two."], 900), 1_500);
+    let world = abandoned(pieces(&["Alpha ", "beta."], 900), 1_500);
     let Phase::Live { until } = phase(&world) else { panic!("its lease goes on") };
     let left_ms = until - world.clock.now_ms();
     assert_eq!(performed(&world, &finish(&world, 1)).unwrap(), Done::Later(Some(left_ms)), "it may yet die");

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::admission::{Admission, admit};
 use domain::answer::{Answered, Workplace, answer};
+use domain::brown_out::Allowance;
 use domain::lease::Moment;
 use domain::limits::{LEASE_MARGIN_MS, LEASE_MS, TAKEOVER_MARGIN_MS, TICK_MS};
+use domain::pages::StorePages;
 use domain::ports::{Clock, Ports, TurnPorts, Unavailable};
 use domain::protocol::{TurnState, Usage};
 use domain::turn::{Hold, Outcome, Past, Phase, StoredTurn, TurnRequest};
@@ -29,19 +31,19 @@ fn words_for(ms: u64) -> Vec<Step> {
 }
 
 /// Aiko's question on connection `a`, admitted now.
-async fn admitted(ports: &impl Ports) -> (TurnRequest, Past, Moment) {
+async fn admitted(ports: &impl Ports) -> (TurnRequest, Past, Allowance, Moment) {
     let arrived = Moment::now(ports.clock());
     let (key, aiko, connection) = (samples::session_key(), samples::shopper("aiko"), samples::connection("a"));
     match admit(ports, &key, &aiko, &question(), &connection, arrived).await.unwrap() {
-        Admission::Admitted { request, past } => (request, past, arrived),
+        Admission::Admitted { request, past, allowance } => (request, past, allowance, arrived),
         other => panic!("{other:?}"),
     }
 }
 
 /// The first owner of aiko's question, and nothing else: what a function does after it lost the turn is not done.
 async fn own(ports: &impl Ports) -> Result<Answered, Unavailable> {
-    let (request, past, arrived) = admitted(ports).await;
-    answer(ports, &request, &past, arrived).await
+    let (request, past, allowance, arrived) = admitted(ports).await;
+    answer(ports, &request, &past, allowance, arrived).await
 }
 
 /// When a process began to post, ms from the start.
@@ -95,7 +97,7 @@ fn a_turn_may_be_taken_over_a_margin_after_its_lease() {
 
 #[test]
 fn a_write_whose_acknowledgement_was_lost_is_recognised_and_counted_once() {
-    let script = || pieces(&["One ", "two ", "three ", "four."], 700);
+    let script = || pieces(&["Alpha ", "beta ", "gamma ", "delta."], 700);
     let rehearsal = stocked();
     rehearsal.model.follow(script());
     asked(&rehearsal);
@@ -107,7 +109,7 @@ fn a_write_whose_acknowledgement_was_lost_is_recognised_and_counted_once() {
         ports.faults.plan(*write, Fault::FailAfter);
         assert_eq!(asked(&ports), Told::Frames);
         let turn = the_turn(&ports);
-        assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Completed, "One two three four."));
+        assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Completed, "Alpha beta gamma delta."));
         assert_eq!(read(&frames(&ports, "a")), put_together(&turn.journal.frames));
         let mut next = 0;
         for frame in &turn.journal.frames {
@@ -206,7 +208,7 @@ fn an_owner_that_wakes_while_it_is_replaced_keeps_its_turn_or_loses_it() {
 #[test]
 fn an_owner_that_wakes_when_nobody_holds_its_turn_any_more_has_lost_it_all_the_same() {
     // Its successor leaves the turn to the queue, or dies and lets its lease lapse.
-    for script in [vec![Step::Fail(ModelFailure::Throttled)], words_for(9_000)] {
+    for script in [vec![Step::Fail(ModelFailure::Unavailable)], words_for(9_000)] {
         let world = stocked();
         world.model.follow_once(words_for(6_000));
         world.model.follow(script);
@@ -452,6 +454,10 @@ impl Ports for Resettable {
         self.ports.escalations()
     }
 
+    fn pages(&self) -> &StorePages {
+        self.ports.pages()
+    }
+
     fn metrics(&self) -> &Self::Metrics {
         self.ports.metrics()
     }
@@ -483,9 +489,9 @@ fn a_turn_that_was_recorded_after_the_lease_is_not_accepted() {
     for (record_ms, is_accepted) in [(posts_until - 1, true), (posts_until, false)] {
         let ports = stocked();
         let outcome = ports.clock.block_on(async {
-            let (request, past, arrived) = admitted(&ports).await;
+            let (request, past, allowance, arrived) = admitted(&ports).await;
             ports.turns.set_round_trip_ms(record_ms);
-            answer(&ports, &request, &past, arrived).await
+            answer(&ports, &request, &past, allowance, arrived).await
         });
         assert_eq!((outcome.is_ok(), !frames(&ports, "a").is_empty()), (is_accepted, is_accepted));
         assert_eq!(the_turn(&ports).state() == TurnState::Completed, is_accepted);

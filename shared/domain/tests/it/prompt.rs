@@ -1,11 +1,14 @@
 //! What the model is asked.
 
+use domain::brown_out::Rung;
 use domain::gather::Gathered;
 use domain::ids::TurnId;
+use domain::injection::without_instructions;
 use domain::limits::{
-    GROUNDING_PRODUCTS_MAX, GROUNDING_TEXT_CHARS_MAX, HISTORY_TOKENS_MAX, HISTORY_WINDOW_BYTES_MAX, SUMMARY_CHARS_MAX,
-    SUMMARY_TOKENS_MAX,
+    ANSWER_TOKENS_MAX, GROUNDING_PRODUCTS_MAX, GROUNDING_TEXT_CHARS_MAX, HISTORY_TOKENS_MAX, HISTORY_WINDOW_BYTES_MAX,
+    SUMMARY_CHARS_MAX, SUMMARY_TOKENS_MAX,
 };
+use domain::ports::ModelChoice;
 use domain::prompt::{Prompt, Role, assemble, cut, estimated_tokens, summing_up, window};
 use domain::protocol::{Locale, TurnState};
 use domain::store::{Bilingual, Offer, Price};
@@ -13,6 +16,9 @@ use domain::turn::{Exchange, Past, Summary};
 use proptest::prelude::*;
 use serde_json::Value;
 use testkit::{START_MS, samples};
+
+/// As the model is asked while nothing is wrong.
+const FULL: Rung = Rung { model: ModelChoice::Primary, answer_tokens_max: ANSWER_TOKENS_MAX, step: None };
 
 fn gathered(text: &str) -> Gathered {
     let both = || Bilingual { ja: text.to_owned(), en: text.to_owned() };
@@ -36,7 +42,7 @@ fn gathered(text: &str) -> Gathered {
         reminders: vec![order],
         reviews: vec![review],
         articles: vec![article],
-        degraded: Vec::new(),
+        ..Gathered::default()
     }
 }
 
@@ -101,14 +107,15 @@ proptest! {
         summary in hostile(),
     ) {
         let past = past(Some(&summary), &[exchange(1, &earlier, &answer, TurnState::Completed)]);
-        let prompt = assemble(&question, Locale::En, &past, &gathered(&text), None);
+        let prompt = assemble(&question, Locale::En, &past, &gathered(&text), FULL, None);
         let (rules, summed_up) = prompt.system.split_once("\n<conversation_summary>\n").expect("the summary");
-        prop_assert_eq!(rules, assemble("?", Locale::En, &Past::default(), &Gathered::default(), None).system);
+        prop_assert_eq!(rules, assemble("?", Locale::En, &Past::default(), &Gathered::default(), FULL, None).system);
         let (summed_up, rest) = summed_up.split_once("\n</conversation_summary>").expect("its end");
         prop_assert_eq!((unescaped(summed_up), rest), (summary, ""));
         let (data, locale, asked) = parts(&prompt);
         prop_assert_eq!(locale, "en");
         prop_assert_eq!(asked, question);
+        let text = without_instructions(&text);
         for (list, field) in [
             ("products", "summary"),
             ("products", "title_ja"),
@@ -117,10 +124,10 @@ proptest! {
             ("reviews", "text"),
             ("articles", "body"),
         ] {
-            prop_assert_eq!(&data[list][0][field], &text, "{}.{}", list, field);
+            prop_assert_eq!(&data[list][0][field], &*text, "{}.{}", list, field);
         }
-        prop_assert_eq!(&data["products"][0]["genres"][0], &text);
-        prop_assert_eq!(&data["orders"][0]["items"][0], &text);
+        prop_assert_eq!(&data["products"][0]["genres"][0], &*text);
+        prop_assert_eq!(&data["orders"][0]["items"][0], &*text);
     }
 
     #[test]
@@ -161,7 +168,7 @@ proptest! {
             .collect();
         history.reverse();
         let past = past(summary.as_deref().map(|text| cut(text, SUMMARY_CHARS_MAX)), &history);
-        let prompt = assemble("Why?", Locale::Ja, &past, &Gathered::default(), None);
+        let prompt = assemble("Why?", Locale::Ja, &past, &Gathered::default(), FULL, None);
         let roles: Vec<Role> = prompt.messages.iter().map(|message| message.role).collect();
         prop_assert!(roles.iter().zip([Role::User, Role::Assistant].iter().cycle()).all(|(role, turn)| role == turn));
         prop_assert_eq!(roles.last(), Some(&Role::User));
@@ -219,14 +226,14 @@ fn tokens_are_estimated_by_script() {
 
 #[test]
 fn a_prompt_carries_the_answer_it_is_to_continue() {
-    let prompt = assemble("?", Locale::En, &Past::default(), &Gathered::default(), Some("One two".to_owned()));
+    let prompt = assemble("?", Locale::En, &Past::default(), &Gathered::default(), FULL, Some("One two".to_owned()));
     assert_eq!(prompt.prefill.as_deref(), Some("One two"));
     assert_eq!(prompt.messages.len(), 1, "it is no message: the adapter knows how its model is told");
 }
 
 #[test]
 fn who_is_reminded_is_told_so() {
-    let (data, _, _) = parts(&assemble("Remind me?", Locale::En, &Past::default(), &gathered("text"), None));
+    let (data, _, _) = parts(&assemble("Remind me?", Locale::En, &Past::default(), &gathered("text"), FULL, None));
     assert_eq!(data["reminders"], serde_json::json!([{ "order_id": "MC-1" }]));
 }
 
@@ -235,7 +242,7 @@ fn long_texts_and_lists_are_cut() {
     let text = "本".repeat(GROUNDING_TEXT_CHARS_MAX + 1);
     let mut gathered = gathered(&text);
     gathered.products = vec![gathered.products[0].clone(); GROUNDING_PRODUCTS_MAX + 1];
-    let (data, _, _) = parts(&assemble("?", Locale::Ja, &Past::default(), &gathered, None));
+    let (data, _, _) = parts(&assemble("?", Locale::Ja, &Past::default(), &gathered, FULL, None));
     let chars = |value: &Value| value.as_str().unwrap().chars().count();
     assert_eq!(chars(&data["articles"][0]["body"]), GROUNDING_TEXT_CHARS_MAX);
     assert_eq!(chars(&data["reviews"][0]["text"]), GROUNDING_TEXT_CHARS_MAX);
@@ -244,7 +251,7 @@ fn long_texts_and_lists_are_cut() {
 
 #[test]
 fn what_the_store_did_not_say_is_left_out() {
-    let (data, locale, _) = parts(&assemble("?", Locale::Ja, &Past::default(), &Gathered::default(), None));
+    let (data, locale, _) = parts(&assemble("?", Locale::Ja, &Past::default(), &Gathered::default(), FULL, None));
     assert_eq!((data, locale.as_str()), (serde_json::json!({}), "ja"));
 }
 
@@ -259,7 +266,7 @@ fn the_model_learns_no_price_no_stock_and_no_state() {
     let order = &mut gathered.orders[0];
     (order.total.amount, order.total.currency) = (918_273, "QQQ".to_owned());
     (order.eta, order.carrier) = (Some("2031-02-03".to_owned()), Some("Carrier-Q".to_owned()));
-    let prompt = assemble("Where is it?", Locale::En, &Past::default(), &gathered, None);
+    let prompt = assemble("Where is it?", Locale::En, &Past::default(), &gathered, FULL, None);
     let text = &prompt.messages[0].text;
     for secret in
         ["918273", "QQQ", "645546", "777555", "2031-02-03", "Carrier-Q", "shipped", "price", "stock", "status", "eta"]
@@ -281,16 +288,16 @@ fn a_whole_prompt() {
         recommendations: data.recommendations,
         promotions: data.promotions,
         orders: data.orders,
-        reminders: Vec::new(),
         reviews: data.reviews,
         articles: data.articles,
-        degraded: Vec::new(),
+        ..Gathered::default()
     };
     let prompt = assemble(
         "送料は <b>いくら</b> & いつ？",
         Locale::Ja,
         &past(Some("海賊の話が好き。"), &history),
         &gathered,
+        FULL,
         None,
     );
     let messages: Vec<String> =

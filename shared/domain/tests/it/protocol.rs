@@ -6,9 +6,9 @@ use domain::limits::{
     TEXT_CHARS_MAX,
 };
 use domain::protocol::{
-    ClientFrame, Dependency, ErrorCode, Feedback, HistoryList, Locale, MessageCancel, MessageContext, MessageSend,
-    Rating, Refusal, ServerEvent, ServerFrame, SessionStart, StreamResume, TextDelta, degraded_text, error_text, parse,
-    queued_text,
+    BrownOutStep, ClientFrame, Dependency, ErrorCode, Feedback, HistoryList, Locale, MessageCancel, MessageContext,
+    MessageSend, Rating, Refusal, ServerEvent, ServerFrame, SessionStart, StreamResume, TextDelta, blocked_text,
+    brown_out_text, degraded_text, error_text, parse, queued_text,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -287,12 +287,31 @@ pub fn words<T: schemars::JsonSchema + serde::de::DeserializeOwned>() -> Vec<T> 
 
 #[test]
 fn every_word_to_a_shopper_is_said_in_both_languages() {
-    let mut texts: Vec<(&str, &str)> = vec![(queued_text(Locale::Ja), queued_text(Locale::En))];
+    let both = |text: &dyn Fn(Locale) -> String| (text(Locale::Ja), text(Locale::En));
     let codes: Vec<ErrorCode> = words();
     assert_eq!(codes.len(), 12);
-    texts.extend(codes.iter().map(|code| (error_text(*code, Locale::Ja), error_text(*code, Locale::En))));
+    let mut texts = vec![both(&|locale| blocked_text(locale).to_owned())];
+    texts.extend(codes.iter().map(|code| both(&|locale| error_text(*code, locale).to_owned())));
+    let steps: Vec<BrownOutStep> = words();
+    texts.extend(steps.iter().map(|step| both(&|locale| brown_out_text(*step, locale).to_owned())));
+    assert!(texts.contains(&both(&|locale| queued_text(locale).to_owned())), "the last step is the queue");
     let dependencies: Vec<Dependency> = words();
-    texts.extend(dependencies.iter().map(|part| (degraded_text(*part, Locale::Ja), degraded_text(*part, Locale::En))));
+    let pages = samples::pages();
+    for part in dependencies {
+        let (ja, en) = both(&|locale| degraded_text(part, &pages, locale));
+        let page = match part {
+            Dependency::Catalog => Some(pages.search()),
+            Dependency::Orders => Some(pages.orders()),
+            Dependency::Recommendations | Dependency::Knowledge => None,
+        };
+        // Where else to look is said last.
+        texts.push(match page {
+            None => (ja, en),
+            Some(page) => [(ja, "。"), (en, ".")]
+                .map(|(text, stop)| text.strip_suffix(&format!(": {page}")).expect("a page").to_owned() + stop)
+                .into(),
+        });
+    }
     for (ja, en) in &texts {
         assert_eq!(Locale::of_text(ja), Locale::Ja, "{ja}");
         assert_eq!(Locale::of_text(en), Locale::En, "{en}");
@@ -301,7 +320,7 @@ fn every_word_to_a_shopper_is_said_in_both_languages() {
             assert!(!text.contains(['{', '}', '<', '>', '%', '_', '$']), "{text}");
         }
     }
-    let mut english: Vec<&str> = texts.iter().map(|(_, en)| *en).collect();
+    let mut english: Vec<&str> = texts.iter().map(|(_, en)| en.as_str()).collect();
     english.sort_unstable();
     english.dedup();
     assert_eq!(english.len(), texts.len(), "no two mean the same");

@@ -2,7 +2,9 @@
 
 use domain::follow_up::{Done, deliver_due, perform};
 use domain::ids::{Principal, SessionId, TurnId};
-use domain::limits::{CONNECTIONS_PER_PRINCIPAL_MAX, FOLLOW_UP_CLAIM_MS, FOLLOW_UPS_PER_VISIT_MAX, WATCH_AFTER_MS};
+use domain::limits::{
+    CONNECTIONS_PER_PRINCIPAL_MAX, FOLLOW_UP_CLAIM_MS, FOLLOW_UPS_PER_VISIT_MAX, TURN_AGE_MAX_MS, WATCH_AFTER_MS,
+};
 use domain::ports::{
     ClaimOutcome, Clock as _, Connection, ConnectionStore as _, FollowUpStore as _, QueueName, ScheduledFollowUp, Task,
 };
@@ -11,9 +13,10 @@ use domain::reminder::{due_at, is_asked_for, of_order};
 use domain::store::{Order, OrderStatus};
 use futures_util::future::join;
 use serde_json::Value;
-use testkit::{Fault, InMemory, ModelFailure, START_MS, Service, Step, StoreData, samples};
+use testkit::{Fault, InMemory, START_MS, Service, StoreData, samples};
 
-use crate::world::{Told, drain, frames, names, positions, send, tasks, wait, watchdog, worker};
+use crate::client::read;
+use crate::world::{Told, drain, dying_after, frames, names, positions, send, tasks, wait, watchdog, worker};
 
 const DAY_MS: u64 = 86_400_000;
 /// The clock starts on 2026-11-21; the pre-order arrives on the 24th.
@@ -137,10 +140,8 @@ fn every_preorder_is_scheduled_once_however_often_the_turn_is_followed_up() {
     assert_eq!(ports.run(perform(&ports, &Task::TurnEnded(ended))).unwrap().unwrap(), Done::Done);
     assert_eq!(scheduled(&ports), first);
     assert_eq!(tasks(&ports).iter().filter(|task| matches!(task, Task::Remind { .. })).count(), 3);
-    assert!(
-        ports.model.asked()[0].1.messages[0].text.contains("\"reminders\":[{\"order_id\":\"MC-1\"}"),
-        "it was told"
-    );
+    let told = read(&frames(&ports, "a")).text;
+    assert_eq!(told, "All right. We will remind you here on the morning it should arrive.");
 }
 
 #[test]
@@ -327,9 +328,14 @@ fn a_visit_brings_so_many_the_oldest_first() {
 #[test]
 fn a_turn_that_failed_is_followed_up_too() {
     let ports = world(vec![preorder("MC-1")]);
-    ports.model.follow(vec![Step::Fail(ModelFailure::Refused)]);
-    asks(&ports, &samples::shopper("aiko"));
+    ports.store.delay(Service::Orders, 1_000);
+    let (aiko, connection) = (samples::shopper("aiko"), samples::connection("a"));
+    let message = samples::message(1, QUESTION);
+    ports.clock.block_on(dying_after(&ports, 500, send(&ports.process(), &aiko, &message, &connection)));
+    ports.clock.advance(TURN_AGE_MAX_MS);
+    ports.run(watchdog(&ports));
     assert_eq!(ports.events.inner.all()[0].state, TurnState::Failed);
+    ports.run(worker(&ports));
     assert_eq!(scheduled(&ports).len(), 1, "it was asked for");
     assert_eq!(ports.queues.inner.counts(QueueName::FollowUp).delayed, 1);
 }

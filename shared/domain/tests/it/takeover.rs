@@ -56,11 +56,11 @@ fn resumer(connection: &str) -> Option<Resumer> {
 #[test]
 fn an_answer_is_continued_where_the_model_can() {
     for (said, begun_with, goes_on, whole) in [
-        ("One two ", "One two", &[" three", " more."][..], "One two three more."),
-        ("One two ", "One two", &["three ", "more."], "One two three more."),
-        ("One two ", "One two", &[" ", " ", "three."], "One two three."),
-        ("One two", "One two", &[" three."], "One two three."),
-        ("One tw", "One tw", &["o."], "One two."),
+        ("Alpha beta ", "Alpha beta", &[" gamma", " more."][..], "Alpha beta gamma more."),
+        ("Alpha beta ", "Alpha beta", &["gamma ", "more."], "Alpha beta gamma more."),
+        ("Alpha beta ", "Alpha beta", &[" ", " ", "gamma."], "Alpha beta gamma."),
+        ("Alpha beta", "Alpha beta", &[" gamma."], "Alpha beta gamma."),
+        ("Alpha bet", "Alpha bet", &["a."], "Alpha beta."),
         ("海賊の話\n\n", "海賊の話", &["\n\n次。"], "海賊の話\n\n次。"),
     ] {
         let world = abandoned_having_said(said);
@@ -90,7 +90,7 @@ fn an_answer_is_continued_where_the_model_can() {
 
 #[test]
 fn an_answer_is_begun_anew_where_the_model_cannot_continue_it() {
-    for (accepts_prefill, said) in [(false, "One two "), (false, ""), (true, ""), (true, " \n")] {
+    for (accepts_prefill, said) in [(false, "Alpha beta "), (false, ""), (true, ""), (true, " \n")] {
         let world = abandoned_having_said(said);
         world.model.set_accepts_prefill(accepts_prefill);
         world.model.follow(pieces(&["Another ", "answer."], 200));
@@ -115,18 +115,18 @@ fn an_answer_is_begun_anew_where_the_model_cannot_continue_it() {
 #[test]
 fn a_resumer_gets_what_it_lacks_and_then_what_follows() {
     for dropped_after in 1..8 {
-        let world = abandoned(pieces(&["One ", "two ", "three ", "four ", "five."], 300), 1_300);
+        let world = abandoned(pieces(&["Alpha ", "beta ", "gamma ", "delta ", "epsilon."], 300), 1_300);
         let held = frames(&world, "a");
         let held = &held[..dropped_after.min(held.len())];
         lapse(&world);
         world.model.set_accepts_prefill(dropped_after % 2 == 0);
-        world.model.follow(pieces(&["One ", "two ", "three ", "four ", "five."], 300));
+        world.model.follow(pieces(&["Alpha ", "beta ", "gamma ", "delta ", "epsilon."], 300));
         let (epoch, after_seq) = position(held);
         let turn_id = the_turn(&world).request.turn_id;
         world.run(resume(&world, &turn_id, "b", epoch, after_seq)).unwrap();
         let got = frames(&world, "b");
         assert_eq!(read(&[held, &got].concat()), put_together(&the_turn(&world).journal.frames));
-        assert_eq!(the_turn(&world).journal.answer(), "One two three four five.");
+        assert_eq!(the_turn(&world).journal.answer(), "Alpha beta gamma delta epsilon.");
         let first_of_successor = got.iter().position(|frame| frame["epoch"] == 2).unwrap();
         assert_eq!(got[first_of_successor]["type"], "turn.started", "an owner begins with its own");
         assert!(got[first_of_successor..].iter().all(|frame| frame["epoch"] == 2), "{:?}", types(&got));
@@ -135,7 +135,7 @@ fn a_resumer_gets_what_it_lacks_and_then_what_follows() {
 
 #[test]
 fn whoever_followed_the_dead_owner_follows_its_successor() {
-    let world = abandoned(pieces(&["One ", "two ", "three."], 900), 1_500);
+    let world = abandoned(pieces(&["Alpha ", "beta ", "gamma."], 900), 1_500);
     let turn_id = the_turn(&world).request.turn_id;
     world.run(resume(&world, &turn_id, "b", 0, -1)).unwrap();
     lapse(&world);
@@ -153,7 +153,7 @@ fn whoever_followed_the_dead_owner_follows_its_successor() {
 
 #[test]
 fn a_successor_is_watched_before_it_claims_the_turn() {
-    let world = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
     let successor = world.process();
     answered(world.clock.block_on(async { Some(take(&successor, Workplace::Message).await) }));
     let names = names(&successor);
@@ -161,7 +161,7 @@ fn a_successor_is_watched_before_it_claims_the_turn() {
     let watch = Task::Watch { turn_id: the_turn(&world).request.turn_id, epoch: 2 };
     assert!(tasks(&world).contains(&watch));
 
-    let world = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
     let before = the_turn(&world);
     let successor = world.process();
     successor.faults.plan(positions(&names, "queues.send")[0], Fault::FailBefore);
@@ -171,7 +171,7 @@ fn a_successor_is_watched_before_it_claims_the_turn() {
 
 #[test]
 fn a_turn_with_a_living_owner_or_an_end_is_not_taken_over() {
-    let world = abandoned(pieces(&["One ", "two."], 900), 1_500);
+    let world = abandoned(pieces(&["Alpha ", "beta."], 900), 1_500);
     let Phase::Live { until } = the_turn(&world).phase(world.clock.now_ms()) else { panic!("it lives") };
     world.clock.advance_to(until - 1);
     let before = the_turn(&world);
@@ -188,7 +188,7 @@ fn a_turn_with_a_living_owner_or_an_end_is_not_taken_over() {
 #[test]
 fn one_of_two_successors_gets_the_turn() {
     for round_trip_ms in [0, 20] {
-        let world = abandoned_having_said("One ");
+        let world = abandoned_having_said("Alpha ");
         world.model.follow(pieces(&["Another ", "answer."], 300));
         let rivals = [world.process(), world.process()];
         rivals.iter().for_each(|rival| rival.set_round_trip_ms(round_trip_ms));
@@ -209,8 +209,8 @@ fn one_of_two_successors_gets_the_turn() {
 
 #[test]
 fn a_claim_whose_acknowledgement_is_lost_is_taken_over_in_turn() {
-    let world = abandoned_having_said("One ");
-    let rehearsal = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
+    let rehearsal = abandoned_having_said("Alpha ");
     let claimed = rehearsal.process();
     answered(rehearsal.clock.block_on(async { Some(take(&claimed, Workplace::Message).await) }));
     let claim = positions(&names(&claimed), "turns.journal")[0];
@@ -227,7 +227,7 @@ fn a_claim_whose_acknowledgement_is_lost_is_taken_over_in_turn() {
 #[test]
 fn owners_may_die_one_after_the_other() {
     for accepts_prefill in [true, false] {
-        let script = || pieces(&["One ", "two ", "three ", "four ", "five."], 700);
+        let script = || pieces(&["Alpha ", "beta ", "gamma ", "delta ", "epsilon."], 700);
         let world = abandoned(script(), 1_500);
         world.model.set_accepts_prefill(accepts_prefill);
         world.model.follow(script());
@@ -240,7 +240,7 @@ fn owners_may_die_one_after_the_other() {
         lapse(&world);
         assert_eq!(answered(world.run(take(&world, Workplace::Message))), Answered::Settled);
         let turn = the_turn(&world);
-        assert_eq!(turn.journal.answer(), "One two three four five.");
+        assert_eq!(turn.journal.answer(), "Alpha beta gamma delta epsilon.");
         assert_eq!(turn.journal.cards().len(), 2);
         assert_eq!(read(&frames(&world, "a")), put_together(&turn.journal.frames));
     }
@@ -248,7 +248,7 @@ fn owners_may_die_one_after_the_other() {
 
 #[test]
 fn a_turn_that_lost_its_conversation_is_failed() {
-    let world = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
     let turn = the_turn(&world);
     let usurper = LockRequest {
         conversation_id: turn.request.conversation_id.clone(),
@@ -261,7 +261,7 @@ fn a_turn_that_lost_its_conversation_is_failed() {
         now: world.clock.now_ms(),
     };
     world.run(world.turns.inner.lock(&usurper)).unwrap().unwrap();
-    check_failed(&world, "One ");
+    check_failed(&world, "Alpha ");
     let lock = conversation(&world).0.lock;
     assert_eq!(lock.map(|lock| lock.turn_id), Some(usurper.turn_id), "the conversation stays with whom it has");
 }
@@ -281,7 +281,7 @@ fn check_failed(world: &InMemory, said: &str) {
 
 /// A turn whose last owner had this epoch, and is dead.
 fn abandoned_by(epoch: u64) -> InMemory {
-    let world = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
     let write = JournalWrite {
         turn_id: the_turn(&world).request.turn_id,
         epoch,
@@ -302,16 +302,16 @@ fn a_turn_has_so_many_owners() {
     let world = abandoned_by(EPOCHS_MAX - 1);
     assert_eq!(answered(world.run(take(&world, Workplace::FollowUpWorker))), Answered::Settled);
     assert_eq!((the_turn(&world).epoch(), the_turn(&world).state()), (EPOCHS_MAX, TurnState::Completed));
-    check_failed(&abandoned_by(EPOCHS_MAX), "One ");
+    check_failed(&abandoned_by(EPOCHS_MAX), "Alpha ");
 }
 
 #[test]
 fn a_turn_is_taken_over_until_it_is_so_old() {
     for (age_ms, is_failed) in [(TURN_AGE_MAX_MS - 1, false), (TURN_AGE_MAX_MS, true)] {
-        let world = abandoned_having_said("One ");
+        let world = abandoned_having_said("Alpha ");
         world.clock.advance_to(the_turn(&world).request.asked_at + age_ms);
         if is_failed {
-            check_failed(&world, "One ");
+            check_failed(&world, "Alpha ");
         } else {
             assert_eq!(answered(world.run(take(&world, Workplace::FollowUpWorker))), Answered::Settled);
         }
@@ -320,18 +320,18 @@ fn a_turn_is_taken_over_until_it_is_so_old() {
 
 #[test]
 fn a_turn_whose_owner_died_over_a_cancel_is_cancelled() {
-    let world = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
     let turn_id = the_turn(&world).request.turn_id;
     world.run(world.turns.inner.ask_to_cancel(&turn_id, world.clock.now_ms())).unwrap().unwrap();
     let turn = not_free(world.run(take(&world, Workplace::FollowUpWorker)));
-    assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Cancelled, "One "));
+    assert_eq!((turn.state(), turn.journal.answer().as_str()), (TurnState::Cancelled, "Alpha "));
     assert_eq!(world.model.asked().len(), 1);
     assert_eq!(read(&frames(&world, "a")), put_together(&turn.journal.frames));
 }
 
 #[test]
 fn a_successor_whose_model_fails_leaves_the_turn_to_the_queue() {
-    let world = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
     world.model.follow_once(vec![Step::Say("More ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
     world.model.follow(pieces(&["Another ", "answer."], 100));
     assert_eq!(answered(world.run(take(&world, Workplace::Message))), Answered::Queued);
@@ -345,7 +345,7 @@ fn a_successor_whose_model_fails_leaves_the_turn_to_the_queue() {
 
 #[test]
 fn a_successor_asks_with_the_past_its_turn_had() {
-    let world = abandoned_having_said("One ");
+    let world = abandoned_having_said("Alpha ");
     let conversation = the_turn(&world).request.conversation_id;
     let summary = Summary { through: 0, text: "They like pirates.".to_owned() };
     world.run(world.turns.inner.summarise(&conversation, &summary, 0)).unwrap().unwrap();

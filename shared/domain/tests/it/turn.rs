@@ -42,7 +42,7 @@ fn event() -> impl Strategy<Value = ServerEvent> {
             let offer = Some(Offer { stock, ..samples::offer() });
             let product = Product { offer, ..samples::product("one-1") };
             let gathered = Gathered { products: vec![product], ..Gathered::default() };
-            gathered.events(Intent::Faq, Locale::En).remove(0)
+            gathered.events(&samples::pages(), Locale::En).remove(0)
         }),
         1 => "[a-z]{1,5}".prop_map(|id| {
             ServerEvent::Source(Source { id, title: "A title".to_owned(), url: None, snippet: None })

@@ -23,7 +23,7 @@ use crate::world::{
 const TAKEN_OVER_WITHIN_MS: u64 = 45_000;
 
 fn dying() -> InMemory {
-    abandoned(pieces(&["One ", "two."], 900), 1_500)
+    abandoned(pieces(&["Alpha ", "beta."], 900), 1_500)
 }
 
 fn watch_of(ports: &InMemory, epoch: u64) -> Task {
@@ -79,7 +79,7 @@ fn a_turn_that_was_never_recorded_is_forgotten() {
 #[test]
 fn an_owner_is_looked_at_when_its_lease_could_be_over() {
     let ports = stocked();
-    ports.model.follow(pieces(&["One ", "two."], 9_000));
+    ports.model.follow(pieces(&["Alpha ", "beta."], 9_000));
     let looking = async {
         wait(&ports, WATCH_AFTER_MS).await;
         assert_eq!(watchdog(&ports).await, [Watched::Alive]);
@@ -112,7 +112,7 @@ fn a_dead_owner_is_replaced_once_its_lease_has_lapsed() {
 fn the_successors_watchdog_replaces_the_dead_owners() {
     let ports = dying();
     lapse(&ports);
-    ports.model.follow(pieces(&["One ", "two ", "three."], 5_000));
+    ports.model.follow(pieces(&["Alpha ", "beta ", "gamma."], 5_000));
     let looking = async {
         wait(&ports, START_MS + WATCH_AFTER_MS - ports.clock.now_ms()).await;
         assert_eq!(watchdog(&ports).await, [Watched::HasNewerOwner]);
@@ -126,7 +126,7 @@ fn the_successors_watchdog_replaces_the_dead_owners() {
 
 fn queued() -> InMemory {
     let ports = stocked();
-    ports.model.follow(vec![Step::Say("One ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
+    ports.model.follow(vec![Step::Say("Alpha ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
     asked(&ports);
     assert_eq!(phase(&ports), Phase::Queued { since: START_MS });
     // Its task in the queue got lost.
@@ -269,7 +269,7 @@ fn the_end_of_a_turn_is_published_once_if_nothing_goes_wrong() {
 
 #[test]
 fn an_end_that_was_stored_and_not_concluded_is_concluded() {
-    let script = || pieces(&["One ", "two."], 300);
+    let script = || pieces(&["Alpha ", "beta."], 300);
     let rehearsal = stocked();
     rehearsal.model.follow(script());
     asked(&rehearsal);
@@ -342,7 +342,7 @@ fn a_watchdog_that_fails_or_dies_comes_again() {
                 ports.clock.advance_to(due_at(&ports));
                 process.run(watchdog(&process));
                 assert!(is_watched(&ports) || !ports.events.inner.all().is_empty(), "until it is published");
-                ports.model.follow(pieces(&["One ", "two."], 100));
+                ports.model.follow(pieces(&["Alpha ", "beta."], 100));
                 ports.run(drain(&ports));
                 let turn = the_turn(&ports);
                 assert_ne!(turn.state(), TurnState::Running);
@@ -381,7 +381,7 @@ fn a_turn_whose_owner_died_is_taken_over_in_time_though_nobody_asks() {
 #[test]
 fn a_turn_that_no_model_answers_fails_in_the_end_and_is_told() {
     let ports = stocked();
-    ports.model.follow(vec![Step::Say("One ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
+    ports.model.follow(vec![Step::Say("Alpha ".to_owned()), Step::Fail(ModelFailure::Throttled)]);
     asked(&ports);
     ports.run(drain(&ports)).unwrap();
     let turn = the_turn(&ports);

@@ -62,9 +62,9 @@ pub fn stocked() -> InMemory {
     ports
 }
 
-/// The message that most tests are about: it is shown two cards and a source.
+/// The message that most tests are about: nobody can say what it wants, so it is shown two cards and a source.
 pub fn question() -> MessageSend {
-    samples::message(1, "A pirate story?")
+    samples::message(1, "Hmm?")
 }
 
 /// Takes one `message.send` to its end.
@@ -98,9 +98,9 @@ async fn try_send(
                     Delivery::Gone => Ok(()),
                 };
             }
-            Admission::Admitted { request, past } => {
+            Admission::Admitted { request, past, allowance } => {
                 locked = Some((request.conversation_id.clone(), request.turn_id.clone()));
-                match answer(ports, &request, &past, arrived).await? {
+                match answer(ports, &request, &past, allowance, arrived).await? {
                     Answered::Settled | Answered::Queued => return Ok(()),
                     Answered::NotOurs => {}
                 }
