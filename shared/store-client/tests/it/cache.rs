@@ -9,7 +9,7 @@ use domain::limits::{
     PRODUCT_CACHE_MS, PROMOTIONS_CACHE_MS, RECOMMENDATIONS_CACHE_MS, REVIEWS_CACHE_MS,
 };
 use domain::ports::{Clock as _, StoreServices as _};
-use domain::store::{Offer, Product, Review, tags};
+use domain::store::{OFFERS_MAX, Offer, Product, Review, tags};
 use futures_util::future::join_all;
 use serde_json::json;
 use testkit::{START_MS, samples};
@@ -400,6 +400,18 @@ async fn an_entry_may_be_so_long_and_no_longer() {
         }
         assert_eq!(town.shop.fake.times("/products/one-1/reviews"), calls, "{bytes}");
     }
+}
+
+#[tokio::test]
+async fn so_many_prices_are_asked_for_at_once_and_no_more() {
+    let town = Town::new().await;
+    for products in [OFFERS_MAX, OFFERS_MAX + 1] {
+        town.client().search("pirates", products).await.unwrap();
+        let found = town.client().search("pirates", products).await.unwrap();
+        assert_eq!(found.len(), products);
+        assert_eq!(found.iter().filter(|product| product.offer.is_some()).count(), OFFERS_MAX);
+    }
+    assert_eq!(town.shop.fake.times("/catalog/offers"), 2);
 }
 
 /// Seven of them are part of every turn's future.

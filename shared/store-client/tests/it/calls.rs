@@ -145,6 +145,16 @@ async fn our_own_mistakes_are_neither_repeated_nor_held_against_the_service() {
 }
 
 #[tokio::test]
+async fn a_service_that_talks_nonsense_is_left_alone_at_once() {
+    let service = Fake::always(StatusCode::OK, "<html>maintenance</html>").await;
+    let world = World::new(at(&service.url));
+    failure(world.client.orders("aiko").await);
+    failure(world.client.orders("aiko").await);
+    assert_eq!(service.asked().len(), 1);
+    assert_eq!(world.metrics.total_of("BreakerOpened", "orders"), 1);
+}
+
+#[tokio::test]
 async fn what_others_say_is_heeded_once() {
     let service = failing(0, unavailable).await;
     let world = World::new(at(&service.url));

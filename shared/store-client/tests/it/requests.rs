@@ -256,7 +256,7 @@ async fn orders_of_somebody_else_are_never_shown() {
 }
 
 #[tokio::test]
-async fn what_is_no_order_id_asks_NOBODY() {
+async fn what_is_no_order_id_asks_nobody() {
     let services = services().await;
     let store = World::new(at(&services.url)).client;
     for order_id in ["", ".", "..", "../promotions", "MC 1", "ＭＣ－１", &"M".repeat(65)] {

@@ -235,6 +235,18 @@ async fn a_valkey_that_is_killed_amid_a_request_and_restarted_is_used_again() {
     assert_eq!(kept, 1);
 }
 
+/// As it does while Lambda freezes the environment.
+#[tokio::test]
+async fn a_connection_that_has_died_meanwhile_is_made_anew_at_once() {
+    let (mut server, town) = (Server::start().await, Town::new().await);
+    let world = town.environment(&server.configuration());
+    world.client.search("before", 3).await.unwrap();
+    server.restart().await;
+    world.client.search("after", 3).await.unwrap();
+    let kept: u64 = server.look(&["DBSIZE"]).await;
+    assert_eq!(kept, 1);
+}
+
 #[tokio::test]
 async fn what_is_no_valkey_is_left_alone() {
     let replies = [
