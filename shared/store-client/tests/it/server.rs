@@ -109,6 +109,7 @@ impl Server {
             .args(&self.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         self.process = Some(process);
