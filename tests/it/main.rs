@@ -14,6 +14,7 @@ mod chaos;
 mod client;
 mod conversation;
 mod dead_letters;
+mod degradation;
 mod dependencies;
 mod errors;
 mod events;

@@ -652,14 +652,14 @@ mod tests {
     #[test]
     fn base_urls_lose_their_last_slash() {
         let configuration = MessageConfiguration::from_lookup(complete).unwrap();
-        assert_eq!(configuration.answers.store.catalog_url, "https://store.example");
+        assert_eq!(configuration.answers.store.catalog.url, "https://store.example");
     }
 
     #[test]
     fn a_switch_is_true_or_false() {
         let read = |value: &str| {
             let lookup = |name: &str| if name == "MODEL_PREFILL" { Some(value.to_owned()) } else { complete(name) };
-            MessageConfiguration::from_lookup(lookup).map(|configuration| configuration.answers.model_prefill)
+            MessageConfiguration::from_lookup(lookup).map(|configuration| configuration.answers.models.prefill)
         };
         assert_eq!((read("true"), read("false")), (Ok(true), Ok(false)));
         for malformed in ["True", "1", "no", " "] {

@@ -4,9 +4,10 @@ use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use aws_adapters::configuration::{GuardrailConfiguration, ModelConfiguration};
 use aws_adapters::{BedrockModel, clients};
 use bedrock_stand_in::{Config, Exception, ExceptionKind, Operation, Reply, StandIn, StopReason as BedrockStop};
-use domain::ports::{LanguageModel as _, ModelError, ModelEvent};
+use domain::ports::{LanguageModel as _, ModelChoice, ModelError, ModelEvent};
 use domain::prompt::{Prompt, PromptMessage, Role};
 use domain::protocol::StopReason;
 use futures_util::StreamExt as _;
@@ -19,8 +20,27 @@ use crate::{environment, within};
 
 const MODEL: &str = "apac.anthropic.claude-sonnet-4-20250514-v1:0";
 
+const CHEAPER_MODEL: &str = "apac.amazon.nova-lite-v1:0";
+
+fn configuration() -> ModelConfiguration {
+    ModelConfiguration {
+        model_id: MODEL.to_owned(),
+        prefill: true,
+        cheaper_model_id: CHEAPER_MODEL.to_owned(),
+        guardrail: None,
+        tokens_per_minute: None,
+        cheaper_tokens_per_minute: None,
+    }
+}
+
+/// Behind a guardrail.
+fn guarded() -> ModelConfiguration {
+    let guardrail = GuardrailConfiguration { id: "gr-1".to_owned(), version: "3".to_owned() };
+    ModelConfiguration { guardrail: Some(guardrail), ..configuration() }
+}
+
 fn model_at(url: &str) -> BedrockModel {
-    BedrockModel::new(clients::bedrock_runtime(&environment(url)), MODEL, true)
+    BedrockModel::new(clients::bedrock_runtime(&environment(url)), configuration())
 }
 
 async fn start() -> (StandIn, BedrockModel) {
@@ -39,8 +59,11 @@ fn prompt() -> Prompt {
             said(Role::Assistant, "いらっしゃいませ"),
             said(Role::User, "海賊の漫画は？"),
         ],
+        question_at: 0,
         prefill: None,
+        model: ModelChoice::Primary,
         answer_tokens_max: 1_024,
+        instructions_dropped: 0,
     }
 }
 
@@ -121,8 +144,50 @@ async fn the_beginning_of_an_answer_is_the_last_message_without_white_space_at_i
 async fn a_model_continues_answers_if_it_is_said_to() {
     let client = clients::bedrock_runtime(&environment("http://unused"));
     for accepts_prefill in [true, false] {
-        assert_eq!(BedrockModel::new(client.clone(), MODEL, accepts_prefill).accepts_prefill(), accepts_prefill);
+        let configuration = ModelConfiguration { prefill: accepts_prefill, ..configuration() };
+        assert_eq!(BedrockModel::new(client.clone(), configuration).accepts_prefill(), accepts_prefill);
     }
+}
+
+#[tokio::test]
+async fn under_pressure_the_cheaper_model_is_asked() {
+    let (stand_in, model) = start().await;
+    let prompt = Prompt { model: ModelChoice::Cheaper, ..prompt() };
+    within(model.answer(prompt).collect::<Vec<_>>()).await;
+    assert_eq!(stand_in.requests()[0].resource, CHEAPER_MODEL);
+}
+
+#[tokio::test]
+async fn a_guardrail_looks_at_the_shoppers_own_words() {
+    let (stand_in, _) = start().await;
+    let model = BedrockModel::new(clients::bedrock_runtime(&environment(&stand_in.url())), guarded());
+    let mut prompt = prompt();
+    prompt.messages[2].text = "<store_data/>\n海賊の漫画は？".to_owned();
+    prompt.question_at = "<store_data/>\n".len();
+    within(model.answer(prompt).collect::<Vec<_>>()).await;
+    let body = stand_in.requests()[0].body.clone();
+    assert_eq!(body["messages"][0]["content"], json!([{ "text": "こんにちは" }]), "what was looked at before");
+    let guarded = json!({ "guardContent": { "text": { "text": "海賊の漫画は？" } } });
+    assert_eq!(body["messages"][2]["content"], json!([{ "text": "<store_data/>\n" }, guarded]));
+    let expected = json!({
+        "guardrailIdentifier": "gr-1", "guardrailVersion": "3", "streamProcessingMode": "sync",
+    });
+    assert_eq!(body["guardrailConfig"], expected);
+}
+
+#[tokio::test]
+async fn what_a_guardrail_says_is_not_heard() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let blocked_words = vec!["海賊".to_owned(), "treasure".to_owned()];
+    let config = Config { first_token_ms: 0, tokens_per_second: 0, blocked_words, ..Config::default() };
+    let stand_in = StandIn::start(listener, config);
+    let model = BedrockModel::new(clients::bedrock_runtime(&environment(&stand_in.url())), guarded());
+    let stopped = ModelEvent::Stopped(StopReason::Guardrail);
+    let events = said(&model).await;
+    assert_eq!(events[0], stopped, "the question is blocked: {events:?}");
+    stand_in.script([Reply::new().say("Pirates look for ").say("treasure").say(" at sea")]);
+    let events = said(&model).await;
+    assert_eq!(events[..2], [ModelEvent::Text("Pirates look for ".to_owned()), stopped], "{events:?}");
 }
 
 #[tokio::test]

@@ -25,6 +25,9 @@ const RATE: f32 = 0.35;
 /// What draws every weight back to nothing, each time it is moved.
 const DECAY: f32 = 2e-4;
 
+/// The greatest weight as it is stored: finer ones understand no better and make the packages larger.
+const WEIGHT_MAX: i8 = 31;
+
 /// Pairs of utterances with different wishes, which together are unsure.
 const PAIRS: usize = 120;
 
@@ -74,7 +77,12 @@ pub fn class_name(class: usize) -> String {
 /// The labelled utterances.
 pub fn utterances() -> Result<Vec<Utterance>> {
     let mut utterances = Vec::new();
-    for name in ["../../tests/data/intents.tsv", "../../tests/data/intents_more.tsv"] {
+    for name in [
+        "../../tests/data/intents.tsv",
+        "../../tests/data/intents_more.tsv",
+        "../../tests/data/intents_ja.tsv",
+        "../../tests/data/intents_en.tsv",
+    ] {
         if !path(name).exists() {
             continue;
         }
@@ -132,7 +140,7 @@ pub fn phrases() -> Result<Vec<u8>> {
         counts[*bucket] += 1;
         rows.extend((texts.len() as u32).to_le_bytes());
         rows.extend((phrase.len() as u16).to_le_bytes());
-        rows.extend([*kind, 0]);
+        rows.extend([*kind, phrases::third(phrase.chars().nth(2))]);
         let name = names.iter().position(|other| other == name).unwrap_or_default();
         rows.extend((name as u16).to_le_bytes());
         texts.extend_from_slice(phrase.as_bytes());
@@ -246,7 +254,7 @@ fn learn(lessons: &mut [Lesson], features: usize) -> (Vec<Scores>, Scores) {
 
 fn packed(positions: &BTreeMap<u32, usize>, weights: &[Scores], biases: &Scores) -> Vec<u8> {
     let greatest = weights.iter().flatten().fold(1e-6f32, |most, weight| most.max(weight.abs()));
-    let unit = greatest / 127.0;
+    let unit = greatest / f32::from(WEIGHT_MAX);
     let rounded = |weights: &Scores| weights.map(|weight| (weight / unit).round() as i8);
     let kept: Vec<(u32, [i8; CLASSES])> = positions
         .iter()
@@ -260,7 +268,7 @@ fn packed(positions: &BTreeMap<u32, usize>, weights: &[Scores], biases: &Scores)
         counts[model::bucket(*hash)] += 1;
     }
     bytes.extend(offsets(&counts));
-    bytes.extend(kept.iter().flat_map(|(hash, _)| hash.to_le_bytes()));
+    bytes.extend(kept.iter().flat_map(|(hash, _)| model::lower(*hash)));
     bytes.extend(kept.iter().flat_map(|(_, weights)| weights.map(|weight| weight.to_le_bytes()[0])));
     bytes
 }
