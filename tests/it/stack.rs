@@ -8,7 +8,7 @@ use std::thread;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use bedrock_stand_in::{Reply, Request, StandIn, Stats};
-use local::{Options, Stack};
+use local::{Options, Stack, Target};
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -52,6 +52,11 @@ impl Running {
     /// What happened to the model's answers since the start.
     pub fn model_stats(&self) -> Stats {
         self.stack.bedrock().stats()
+    }
+
+    /// How many requests have come to a service since the start.
+    pub fn requests_to(&self, target: Target) -> u64 {
+        self.stack.traffic(target).requests
     }
 
     /// Has the model answer the question with these replies, one a call. No other call gets them.
