@@ -34,7 +34,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::{Listener, ListenerExt as _};
-use domain::store::{ArticlePage, ProductPage, PromotionPage, RecommendationPage};
+use domain::store::{ArticlePage, OfferPage, Product, ProductOffer, ProductPage, PromotionPage, RecommendationPage};
 use dynoxide::Database;
 use futures_util::Stream;
 use serde_json::{Value, json};
@@ -190,7 +190,9 @@ async fn start(executable: &std::path::Path) -> Function {
     for service in ["CATALOG", "RECOMMENDATIONS", "ORDERS", "PROMOTIONS", "REVIEWS", "KNOWLEDGE"] {
         command.env(format!("{service}_URL"), &url);
     }
+    // With a budget of tokens, which costs two writes.
     command
+        .env("MODEL_TOKENS_PER_MINUTE", "1000000000")
         .env("CALLBACK_URL", format!("{url}/v1"))
         .env("AWS_ENDPOINT_URL", &url)
         .env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", &url)
@@ -313,9 +315,19 @@ fn router(world: Arc<World>) -> Router {
             "/recommendations",
             get(|world| store(world, RecommendationPage { recommendations: goods().recommendations })),
         )
+        .route("/trending", get(|world| store(world, ProductPage { products: goods().trending })))
+        .route("/catalog/offers", get(|world| store(world, offers())))
         .route("/promotions", get(|world| store(world, PromotionPage { promotions: goods().promotions })))
         .route("/knowledge/search", get(|world| store(world, ArticlePage { articles: goods().articles })))
         .with_state(world)
+}
+
+/// What everything costs.
+fn offers() -> OfferPage {
+    let StoreData { found, trending, recommendations, .. } = goods();
+    let recommended = recommendations.into_iter().map(|item| item.product);
+    let priced = |product: Product| Some(ProductOffer { product_id: product.product_id, offer: product.offer? });
+    OfferPage { offers: found.into_iter().chain(trending).chain(recommended).filter_map(priced).collect() }
 }
 
 async fn next_invocation(State(world): State<Arc<World>>) -> impl IntoResponse {

@@ -73,14 +73,14 @@ async fn who_guesses_order_numbers_is_slowed_down() {
     let mut looked_up = 0;
     let refused = loop {
         let guess = format!("MC-2026-{:06}", 900_000 + looked_up);
-        let asked = stack.requests_to(Target::Orders);
+        let asked = stack.requests(Target::Orders);
         let turn = aiko.ask(&about_order(&guess)).await;
         assert_eq!(turn.shown().cards, [] as [Value; 0]);
         if !turn.text().contains(&guess) {
-            assert_eq!(stack.requests_to(Target::Orders), asked, "the service is not asked");
+            assert_eq!(stack.requests(Target::Orders), asked, "the service is not asked");
             break turn;
         }
-        assert_eq!(stack.requests_to(Target::Orders), asked + 1);
+        assert_eq!(stack.requests(Target::Orders), asked + 1);
         looked_up += 1;
     };
     // Some look-ups may have come back meanwhile.
@@ -97,7 +97,7 @@ async fn who_guesses_order_numbers_is_slowed_down() {
 async fn a_guest_who_asks_for_orders_is_asked_to_sign_in() {
     // Alone, because requests are counted.
     let stack = exclusive().await;
-    let asked = stack.requests_to(Target::Orders);
+    let asked = stack.requests(Target::Orders);
     let mut guest = Client::guest(&stack).await;
     for (text, sign_in) in [
         (format!("Where is my order {ORDER_OF_AIKO}?"), "sign in"),
@@ -109,7 +109,7 @@ async fn a_guest_who_asks_for_orders_is_asked_to_sign_in() {
         assert!(turn.text().contains(sign_in), "{text}: {}", turn.text());
         assert!(turn.shown().cards.is_empty() && !turn.text().contains(ORDER_OF_AIKO), "{turn:#?}");
     }
-    assert_eq!(stack.requests_to(Target::Orders), asked);
+    assert_eq!(stack.requests(Target::Orders), asked);
 }
 
 /// Everything a client may ask about a turn and its conversation.

@@ -15,6 +15,7 @@ mod chaos;
 mod client;
 mod conversation;
 mod dead_letters;
+mod degradation;
 mod dependencies;
 mod errors;
 mod events;

@@ -11,8 +11,8 @@ use crate::turn::{Collector, Turn, kind};
 const QUESTION: &str = "What is Fullmetal Alchemist about?";
 
 /// No call is answered.
-fn throttled() -> Faults {
-    Faults { throttle_rate: 1.0, ..Faults::default() }
+fn down() -> Faults {
+    Faults { error_rate: 1.0, error: ExceptionKind::ServiceUnavailable, ..Faults::default() }
 }
 
 /// Asks until the turn waits in the queue.
@@ -60,16 +60,9 @@ async fn assert_answered_when_it_is_back(stack: &Exclusive, faults: Faults) {
 }
 
 #[tokio::test]
-async fn a_throttled_model_delays_the_answer() {
-    let stack = exclusive().await;
-    assert_answered_when_it_is_back(&stack, throttled()).await;
-}
-
-#[tokio::test]
 async fn an_unavailable_model_delays_the_answer() {
     let stack = exclusive().await;
-    let error = ExceptionKind::ServiceUnavailable;
-    assert_answered_when_it_is_back(&stack, Faults { error_rate: 1.0, error, ..Faults::default() }).await;
+    assert_answered_when_it_is_back(&stack, down()).await;
 }
 
 #[tokio::test]
@@ -110,7 +103,7 @@ async fn a_delayed_answer_keeps_its_conversation_busy_and_is_found_at_the_next_v
     let stack = exclusive().await;
     let mut client = Client::guest(&stack).await;
     let token = client.start_session(json!({"locale": "en"})).await["resume_token"].as_str().unwrap().to_owned();
-    stack.bedrock().set_faults(throttled());
+    stack.bedrock().set_faults(down());
     let asked = message(QUESTION);
     let (accepted, _) = queued(&mut client, &asked).await;
     let conversation = accepted["conversation_id"].as_str().unwrap();
@@ -133,7 +126,7 @@ async fn a_delayed_answer_keeps_its_conversation_busy_and_is_found_at_the_next_v
 async fn a_delayed_answer_is_cancelled_at_once() {
     let stack = exclusive().await;
     let mut client = Client::guest(&stack).await;
-    stack.bedrock().set_faults(throttled());
+    stack.bedrock().set_faults(down());
     let asked = message(QUESTION);
     let (accepted, held) = queued(&mut client, &asked).await;
     client.send(&json!({"action": "message.cancel", "turn_id": accepted["turn_id"]})).await;

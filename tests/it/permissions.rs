@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_adapters::configuration::{
-    MessageConfiguration, RedriverConfiguration, WatchdogConfiguration, WorkerConfiguration,
+    InvalidatorConfiguration, MessageConfiguration, RedriverConfiguration, WatchdogConfiguration, WorkerConfiguration,
 };
 use aws_adapters::{
-    Adapters, DynamoDbBuckets, DynamoDbConnections, RandomNonces, SystemClock, WatchdogAdapters, WorkerAdapters,
-    clients, redriver,
+    Adapters, DynamoDbBuckets, DynamoDbConnections, InvalidatorAdapters, RandomNonces, SystemClock, WatchdogAdapters,
+    WorkerAdapters, clients, redriver,
 };
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use aws_lambda_events::sqs::SqsEvent;
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::client::now_ms;
+use crate::eventually::eventually;
 use crate::queues::Queue;
 use crate::stack::{Running, repository, sdk, shared};
 use crate::template::template;
@@ -106,6 +108,8 @@ async fn allowed(function: &str) -> BTreeSet<String> {
     let policies = &template["written"]["Resources"][function]["Properties"]["Policies"];
     let policies = policies.as_array().into_iter().flatten();
     let statements = policies.flat_map(|policy| policy["Statement"].as_array().expect("statements").clone());
+    // What a VPC and OpenSearch need is allowed where there are any; here are none.
+    let statements = statements.filter(|statement| statement.get("Fn::If").is_none());
     statements
         .flat_map(|statement| match statement["Action"].as_array() {
             Some(actions) => actions.clone(),
@@ -167,6 +171,7 @@ struct Workshop {
     watchdog_dlq: Queue,
     follow_up: Queue,
     follow_up_dlq: Queue,
+    escalations: String,
     /// Unobserved, for what must be there before.
     turns: Adapters,
 }
@@ -184,21 +189,22 @@ impl Workshop {
             Queue::create(&stack.sdk()).await,
             Queue::create(&stack.sdk()).await,
         ];
-        let variable = |name: &str| variable(name, stack.aws_url(), &table, &store_url, [&watchdog; 4]);
+        let escalations = stack.output("EscalationsTopicArn").to_owned();
+        let variable = |name: &str| variable(name, stack.aws_url(), &table, &store_url, [&watchdog; 4], &escalations);
         let turns = Adapters::new(&stack.sdk(), &MessageConfiguration::from_lookup(variable).unwrap());
-        Self { notary, url, table, store_url, watchdog, watchdog_dlq, follow_up, follow_up_dlq, turns }
+        Self { notary, url, table, store_url, watchdog, watchdog_dlq, follow_up, follow_up_dlq, escalations, turns }
     }
 
     /// The environment of a function.
     fn variable(&self, name: &str) -> Option<String> {
         let queues = [&self.watchdog, &self.watchdog_dlq, &self.follow_up, &self.follow_up_dlq];
-        variable(name, &self.url, &self.table, &self.store_url, queues)
+        variable(name, &self.url, &self.table, &self.store_url, queues, &self.escalations)
     }
 
     /// Records a turn that its owner has left since.
-    async fn orphan(&self, asked_at: u64) -> TurnId {
+    async fn orphan(&self, asked_at: u64, text: &str) -> TurnId {
         let (key, principal, id) = (session_key(), samples::shopper("aiko"), ClientMessageId(Uuid::new_v4()));
-        let message = samples::message(id.0.as_u128(), "Please remind me of my pre-order.");
+        let message = samples::message(id.0.as_u128(), text);
         let request = TurnRequest {
             turn_id: key.turn_id(&principal, id),
             conversation_id: key.conversation_id(&principal, id),
@@ -234,17 +240,32 @@ impl Workshop {
         if needed.contains("scheduler:CreateSchedule") {
             needed.insert("iam:PassRole".to_owned());
         }
+        // Whoever asks a model behind a guardrail applies it.
+        if needed.contains("bedrock:InvokeModelWithResponseStream") {
+            needed.insert("bedrock:ApplyGuardrail".to_owned());
+        }
         assert_eq!(needed, allowed(function).await, "{function}");
     }
 }
 
-fn variable(name: &str, aws_url: &str, table: &str, store_url: &str, queues: [&Queue; 4]) -> Option<String> {
+fn variable(
+    name: &str,
+    aws_url: &str,
+    table: &str,
+    store_url: &str,
+    queues: [&Queue; 4],
+    escalations: &str,
+) -> Option<String> {
     let [watchdog, watchdog_dlq, follow_up, follow_up_dlq] = queues;
     Some(match name {
         "TABLE_NAME" => table.to_owned(),
         "CALLBACK_URL" => aws_url.to_owned(),
         "SESSION_KEY" | "STORE_KEY" => KEY.to_owned(),
         "MODEL_PREFILL" => "true".to_owned(),
+        "ESCALATIONS_TOPIC_ARN" => escalations.to_owned(),
+        "VALKEY_URL" | "VALKEY_USERNAME" | "VALKEY_PASSWORD" | "OPENSEARCH_URL" => return None,
+        name if name.ends_with("_PER_MINUTE") => "1000000".to_owned(),
+        name if name.ends_with("_TIMEOUT_MS") => "1200".to_owned(),
         "WATCHDOG_QUEUE_URL" => watchdog.url().to_owned(),
         "WATCHDOG_DLQ_URL" => watchdog_dlq.url().to_owned(),
         "FOLLOW_UP_QUEUE_URL" => follow_up.url().to_owned(),
@@ -253,6 +274,9 @@ fn variable(name: &str, aws_url: &str, table: &str, store_url: &str, queues: [&Q
         name => name.to_owned(),
     })
 }
+
+/// A message after whose turn there is something to do.
+const REMINDER: &str = "Please remind me of my pre-order.";
 
 /// When a turn was asked that is anybody's now, and when one that has had all its time.
 fn asked_at() -> (u64, u64) {
@@ -289,6 +313,7 @@ async fn message_may_do_what_it_does() {
         json!({"action": "session.start", "locale": "ja"}),
         json!({"action": "message.send", "client_message_id": id, "text": "A pirate story?"}),
         json!({"action": "message.send", "client_message_id": id, "text": "A pirate story?"}),
+        json!({"action": "message.send", "client_message_id": Uuid::new_v4(), "text": "I want to talk to a human."}),
         json!({"action": "stream.resume", "turn_id": turn_id, "epoch": 0, "after_seq": -1}),
         json!({"action": "message.cancel", "turn_id": turn_id}),
         json!({"action": "history.list", "conversation_id": conversation}),
@@ -325,7 +350,7 @@ async fn watchdog_may_do_what_it_does() {
     });
     let adapters = WatchdogAdapters::new(&sdk(&workshop.url), &configuration.unwrap());
     let (lapsed, spent) = asked_at();
-    let turns = [workshop.orphan(lapsed).await, workshop.orphan(spent).await];
+    let turns = [workshop.orphan(lapsed, REMINDER).await, workshop.orphan(spent, REMINDER).await];
     let tasks = turns.map(|turn_id| json!({"kind": "watch", "turn_id": turn_id, "epoch": 1}).to_string());
     let failures = watchdog::handle(&adapters.ports, &adapters.events, delivery(tasks)).await.batch_item_failures;
     assert_eq!(failures.len(), 0, "{failures:?}");
@@ -339,10 +364,13 @@ async fn follow_up_worker_may_do_what_it_does() {
     let configuration = WorkerConfiguration::from_lookup(|name| workshop.variable(name)).unwrap();
     let adapters = WorkerAdapters::new(&sdk(&workshop.url), &configuration);
     let (lapsed, spent) = asked_at();
-    let (unfinished, ended) = (workshop.orphan(lapsed).await, workshop.orphan(spent).await);
+    let unfinished = workshop.orphan(lapsed, "A pirate story?").await;
+    let escalated = workshop.orphan(lapsed, "I want to talk to a human.").await;
+    let ended = workshop.orphan(spent, REMINDER).await;
     let usage = json!({"input_tokens": 0, "output_tokens": 0});
     let tasks = [
         json!({"kind": "finish", "turn_id": unfinished, "epoch": 1}),
+        json!({"kind": "finish", "turn_id": escalated, "epoch": 1}),
         json!({"kind": "finish", "turn_id": ended, "epoch": 1}),
         json!({
             "kind": "turn_ended", "turn_id": ended, "conversation_id": "c", "number": 1, "intent": "order_tracking",
@@ -358,13 +386,34 @@ async fn follow_up_worker_may_do_what_it_does() {
 }
 
 #[tokio::test]
+async fn cache_invalidator_may_do_what_it_does() {
+    let stack = shared().await;
+    let workshop = Workshop::new(&stack).await;
+    let configuration = InvalidatorConfiguration::from_lookup(|name| workshop.variable(name)).unwrap();
+    let adapters = InvalidatorAdapters::new(&sdk(&workshop.url), &configuration);
+    for event in [
+        json!({"source": "manga-store", "detail-type": "promotions.changed", "detail": {}}),
+        json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}),
+    ] {
+        cache_invalidator::handle(&adapters.caches, &adapters.store, &SystemClock, &event).await.unwrap();
+    }
+    // What it is told is read in the background.
+    eventually("a look at the hints", Duration::from_secs(10), async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        workshop.notary.needed().contains("dynamodb:GetItem").then_some(())
+    })
+    .await;
+    workshop.assert_needs_what_is_allowed("CacheInvalidatorFunction").await;
+}
+
+#[tokio::test]
 async fn dlq_redriver_may_do_what_it_does() {
     let stack = shared().await;
     let workshop = Workshop::new(&stack).await;
     let configuration = RedriverConfiguration::from_lookup(|name| workshop.variable(name)).unwrap();
     let redriver = redriver(&sdk(&workshop.url), &configuration);
     let (lapsed, spent) = asked_at();
-    for turn_id in [workshop.orphan(lapsed).await, workshop.orphan(spent).await] {
+    for turn_id in [workshop.orphan(lapsed, REMINDER).await, workshop.orphan(spent, REMINDER).await] {
         workshop.follow_up_dlq.send(&json!({"kind": "finish", "turn_id": turn_id, "epoch": 1}).to_string()).await;
     }
     workshop.follow_up_dlq.send("no task").await;
@@ -397,6 +446,7 @@ async fn the_sample_store_may_do_what_it_does() {
     for path in [
         "/catalog/search?q=ONE PIECE",
         "/catalog/products/one-piece-1",
+        "/catalog/offers?product_ids=one-piece-1",
         "/recommendations?shopper_id=aiko",
         "/trending",
         "/orders?shopper_id=aiko",

@@ -8,10 +8,13 @@ use std::thread;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use bedrock_stand_in::{Reply, Request, StandIn, Stats};
-use local::{Options, Stack, Target};
+use domain::limits::HINT_COPIES;
+use local::{Options, Stack, Target, Valkey};
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::processes::environments;
 
 /// A started stack. Its tasks run on a runtime of their own, because every test's runtime ends with the test.
 pub struct Running {
@@ -54,14 +57,19 @@ impl Running {
         self.stack.bedrock().stats()
     }
 
-    /// How many requests have come to a service since the start.
-    pub fn requests_to(&self, target: Target) -> u64 {
-        self.stack.traffic(target).requests
-    }
-
     /// Has the model answer the question with these replies, one a call. No other call gets them.
     pub fn script(&self, question: &str, replies: impl IntoIterator<Item = Reply>) {
         self.stack.bedrock().script(replies.into_iter().map(|reply| reply.about(question)));
+    }
+
+    /// Ends all environments of functions, whose breakers may be open, and deletes what they have told one another.
+    async fn forget_failures(&self) {
+        environments(self.aws_url()).iter().for_each(|environment| _ = environment.kill());
+        let table = self.output("TableName");
+        for copy in 0..HINT_COPIES {
+            let key = json!({"pk": {"S": format!("hints#{copy}")}, "sk": {"S": "hints"}});
+            self.call("DynamoDB_20120810.DeleteItem", json!({"TableName": table, "Key": key})).await;
+        }
     }
 
     /// What clients of the embedded AWS are built from.
@@ -107,10 +115,33 @@ pub struct Exclusive {
 impl Drop for Exclusive {
     fn drop(&mut self) {
         self.running.stack.end_faults();
+        let running = self.running;
+        // Not in the test's runtime, which must not be blocked.
+        let recovering = thread::spawn(move || running.runtime.block_on(running.forget_failures()));
+        recovering.join().expect("the functions forget what they know of failures");
     }
 }
 
 impl Exclusive {
+    /// Replaces what is wrong with a target, written as for `cargo dev fault`.
+    pub fn fault(&self, target: Target, fault: &str) {
+        self.running.stack.fault(target, fault.parse().expect("a fault"));
+    }
+
+    /// How many requests came to a target since the start.
+    pub fn requests(&self, target: Target) -> u64 {
+        self.running.stack.traffic(target).requests
+    }
+
+    pub fn valkey(&self) -> &'static Valkey {
+        self.running.stack.valkey()
+    }
+
+    /// Has every function start anew, with closed breakers and nothing in its memory.
+    pub async fn start_anew(&self) {
+        self.running.forget_failures().await;
+    }
+
     pub fn bedrock(&self) -> &'static StandIn {
         self.running.stack.bedrock()
     }

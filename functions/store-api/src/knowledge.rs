@@ -14,7 +14,7 @@ use crate::terms::{Form, Term, terms};
 const K1: f32 = 1.2;
 
 /// How much the length of a field lessens what is said in it: 0 not at all, 1 in proportion.
-const B: f32 = 0.4;
+const B: f32 = 0.75;
 
 /// What a term in the title counts.
 const TITLE_WEIGHT: f32 = 2.0;
@@ -193,7 +193,7 @@ impl KnowledgeIndex {
 fn weight(form: Form) -> f32 {
     match form {
         Form::Word | Form::KanjiPair | Form::Katakana => 1.0,
-        Form::Kanji => 0.5,
+        Form::Kanji | Form::Inflected => 0.5,
         Form::KanaTriple => 0.4,
     }
 }
@@ -204,7 +204,7 @@ fn missing_weight(form: Form) -> f32 {
     match form {
         Form::KanaTriple => 0.0,
         Form::Katakana => 0.4,
-        Form::Word | Form::KanjiPair | Form::Kanji => weight(form),
+        Form::Word | Form::KanjiPair | Form::Kanji | Form::Inflected => weight(form),
     }
 }
 

@@ -3,7 +3,8 @@
 //! | of | terms | for example |
 //! |---|---|---|
 //! | Latin words | the word without its ending | `returned` → `return` |
-//! | kanji | each, and each two neighbours | `返品` → `返`, `品`, `返品` |
+//! | kanji | each, and each two neighbours | `送料` → `送`, `料`, `送料` |
+//! | kanji before hiragana | both | `届く` → `届く` |
 //! | katakana | each run | `カード払い` → `カド` |
 //! | kana | each three neighbours, as hiragana | `へんぴん` → `へんぴ`, `んぴん` |
 //!
@@ -38,6 +39,8 @@ pub enum Form {
     KanjiPair,
     /// One kanji: what `返品` and `返す` have in common.
     Kanji,
+    /// A kanji and the hiragana after it: verbs and adjectives.
+    Inflected,
     /// A run of katakana, which mostly is one word.
     Katakana,
     /// Three kana, in hiragana whatever they were written in.
@@ -70,7 +73,10 @@ fn japanese(text: &Text) -> impl Iterator<Item = Term> {
     let katakana = runs(text.written(), is_katakana).map(|run| Term { text: run.to_owned(), form: Form::Katakana });
     // A few katakana have no hiragana and stay what they are.
     let kana = runs(text.folded(), |char| is_hiragana(char) || is_katakana(char));
-    kanji.chain(katakana).chain(kana.flat_map(|run| neighbours(run, 3, Form::KanaTriple)))
+    kanji
+        .chain(inflected(text.written()))
+        .chain(katakana)
+        .chain(kana.flat_map(|run| neighbours(run, 3, Form::KanaTriple)))
 }
 
 /// What is written in words. `pre-order` is also `preorder`, and `e-mail` is `email`.
@@ -84,6 +90,13 @@ fn words(text: &Text) -> impl Iterator<Item = Term> {
 /// The longest pieces of which every character is of one kind.
 fn runs(text: &str, of_kind: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
     text.split(move |char| !of_kind(char)).filter(|run| !run.is_empty())
+}
+
+/// Each kanji with the hiragana after it.
+fn inflected(text: &str) -> impl Iterator<Item = Term> {
+    let pairs = text.chars().zip(text.chars().skip(1));
+    let pairs = pairs.filter(|&(first, second)| is_kanji(first) && is_hiragana(second));
+    pairs.map(|(first, second)| Term { text: [first, second].iter().collect(), form: Form::Inflected })
 }
 
 fn neighbours(run: &str, count: usize, form: Form) -> impl Iterator<Item = Term> {

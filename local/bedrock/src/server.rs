@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_stream::stream;
 use axum::body::Body;
@@ -53,6 +53,8 @@ pub struct Request {
     pub resource: String,
     /// The JSON body.
     pub body: Value,
+    /// When it came, Unix milliseconds.
+    pub at_ms: u64,
 }
 
 /// Counters since the start.
@@ -130,7 +132,9 @@ impl Bedrock {
         if requests.len() == REQUESTS_RECORDED_MAX {
             requests.pop_front();
         }
-        requests.push_back(Request { operation, resource: resource.to_owned(), body });
+        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
+        requests.push_back(Request { operation, resource: resource.to_owned(), body, at_ms });
     }
 
     /// Begins the answer to a call of `Converse` or `ConverseStream`.

@@ -16,6 +16,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use domain::breaker::{Hint, Upstream};
@@ -207,11 +209,13 @@ impl<C: Clock> Environment<C> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads one copy.
+    /// Reads one copy. Without retries: it is read again soon, and they are left to calls that matter.
     async fn refresh(&self) -> Result<(), Unavailable> {
         let copy = fastrand::u32(..HINT_COPIES);
         let read = self.client.get_item().table_name(&self.table).key("pk", hints_pk(copy)).key("sk", text(HINTS));
-        let item = read.send().await.map_err(unavailable("read hints"))?.item.unwrap_or_default();
+        let once = Builder::new().retry_config(RetryConfig::disabled());
+        let answer = read.customize().config_override(once).send().await.map_err(unavailable("read hints"))?;
+        let item = answer.item.unwrap_or_default();
         let now = self.clock.now_ms();
         if !is_expired(&item, now) {
             self.memory().known.learn(&item, now);

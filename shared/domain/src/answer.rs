@@ -245,6 +245,7 @@ impl<'p, P: Ports> Owner<'p, P> {
                     }
                     RecordOutcome::Recorded => {
                         recorded = true;
+                        self.count_turn();
                         self.outbox.open(accepted(request, false, clock.now_ms()).encode());
                     }
                 },
@@ -370,16 +371,18 @@ impl<'p, P: Ports> Owner<'p, P> {
     /// goes on has told.
     fn announce(&mut self) {
         self.begin();
-        if self.log.epoch() == 1 {
-            let metrics = self.ports.metrics();
-            metrics.record(Measure::turn_on_path(self.route.path));
-            metrics.record(if self.route.sure { Measure::turn_about(self.route.intent) } else { Measure::unsure() });
-        }
         if self.prefill.is_none() {
             for event in self.gathered.events(self.ports.pages(), self.tenure.request.locale) {
                 self.send(event);
             }
         }
+    }
+
+    /// Counts the turn: each has one first owner, that recorded it.
+    fn count_turn(&self) {
+        let metrics = self.ports.metrics();
+        metrics.record(Measure::turn_on_path(self.route.path));
+        metrics.record(if self.route.sure { Measure::turn_about(self.route.intent) } else { Measure::unsure() });
     }
 
     /// What an answer in fixed words is made of.
@@ -455,7 +458,7 @@ impl<'p, P: Ports> Owner<'p, P> {
     fn say_blocked(&mut self) {
         self.ports.metrics().record(Measure::blocked());
         let text = blocked_text(self.tenure.request.locale);
-        if self.first_text_at.is_some() {
+        if self.first_text_at.is_some() || self.prefill.is_some() {
             self.coalescer.push("\n");
         }
         self.first_text_at.get_or_insert_with(|| self.ports.clock().now_ms());
@@ -702,12 +705,7 @@ async fn alongside<T, S: ConnectionSender, C: Clock>(
 
 /// What has to be known before anything is said: what the store says, and whether a person will take the conversation on.
 async fn prepare<P: Ports>(ports: &P, request: &TurnRequest, past: &Past, route: &Route) -> (Gathered, bool) {
-    let escalating = async {
-        match route.intent {
-            Intent::Escalation => escalate(ports, request, past).await,
-            _goes_on_here => false,
-        }
-    };
+    let escalating = async { route.intent == Intent::Escalation && escalate(ports, request, past).await };
     let TurnRequest { principal, conversation_id, text, product_id, .. } = request;
     join!(gather(ports, principal, conversation_id, text, route, product_id.as_ref()), escalating)
 }

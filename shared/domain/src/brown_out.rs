@@ -1,8 +1,12 @@
 //! How much of the models an answer may use. Under pressure answers get smaller, step by step, instead of failing: a shorter
 //! answer, a cheaper model, fixed words, and at last the follow-up queue.
 
-use crate::limits::{ANSWER_TOKENS_MAX, SHORT_ANSWER_TOKENS_MAX};
-use crate::ports::{Clock as _, ModelChoice, Ports, Reservation, TokenBudgets as _};
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
+
+use crate::limits::{ANSWER_TOKENS_MAX, BUDGET_WAIT_MS, SHORT_ANSWER_TOKENS_MAX};
+use crate::ports::{Clock, ModelChoice, Ports, Reservation, TokenBudgets as _, Unavailable};
 use crate::protocol::BrownOutStep;
 
 /// A way to ask a model.
@@ -66,9 +70,11 @@ pub async fn grant<P: Ports>(ports: &P, input_tokens: u64, refused: Option<Model
         Some(ModelChoice::Primary) => LADDER.iter().position(|rung| rung.model == ModelChoice::Cheaper)?,
         Some(ModelChoice::Cheaper) => return None,
     };
+    let patience = ports.clock().now_ms() + BUDGET_WAIT_MS;
     for rung in LADDER.into_iter().skip(first) {
         let tokens = input_tokens + u64::from(rung.answer_tokens_max);
-        match ports.budgets().reserve(rung.model, tokens, ports.clock().now_ms()).await {
+        let reserving = ports.budgets().reserve(rung.model, tokens, ports.clock().now_ms());
+        match answered_by(ports.clock(), patience, reserving).await {
             Ok(Some(reservation)) => return Some(Grant { rung, reservation: Some(reservation) }),
             Ok(None) => {}
             Err(error) => {
@@ -83,7 +89,21 @@ pub async fn grant<P: Ports>(ports: &P, input_tokens: u64, refused: Option<Model
 /// Gives back what a call did not use. What cannot be given back comes back with the next minute.
 pub async fn settle<P: Ports>(ports: &P, grant: &Grant, used_tokens: u64) {
     let Some(reservation) = &grant.reservation else { return };
-    if let Err(error) = ports.budgets().settle(reservation, used_tokens, ports.clock().now_ms()).await {
+    let now = ports.clock().now_ms();
+    let settling = ports.budgets().settle(reservation, used_tokens, now);
+    if let Err(error) = answered_by(ports.clock(), now + BUDGET_WAIT_MS, settling).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a reservation of tokens was not settled");
+    }
+}
+
+/// What the budgets answer, if they do so in time, Unix milliseconds.
+async fn answered_by<T>(
+    clock: &impl Clock,
+    patience: u64,
+    call: impl Future<Output = Result<T, Unavailable>>,
+) -> Result<T, Unavailable> {
+    match select(pin!(call), pin!(clock.sleep_until(patience))).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(((), _)) => Err(Unavailable { operation: "token budget", source: "it was late".into() }),
     }
 }

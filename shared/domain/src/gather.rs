@@ -84,10 +84,10 @@ pub async fn gather<P: Ports>(
             OptionFuture::from(looks_around.then(|| {
                 // A conversation is what a shopper would call a session: it outlives a connection that drops.
                 let session = conversation.as_str();
-                deadline.keep(store.recommendations(principal.shopper(), session, PRODUCT_CARDS_MAX))
+                let recommended = deadline.keep(store.recommendations(principal.shopper(), session, PRODUCT_CARDS_MAX));
+                // At the same time: when there are no recommendations it is too late to ask.
+                or_else(recommended, deadline.keep(store.trending(PRODUCT_CARDS_MAX)))
             })),
-            // At the same time: when there are no recommendations it is too late to ask.
-            OptionFuture::from(looks_around.then(|| deadline.keep(store.trending(PRODUCT_CARDS_MAX)))),
             OptionFuture::from(shopper.map(|shopper| deadline.keep(orders(
                 ports,
                 principal,
@@ -120,7 +120,7 @@ pub async fn gather<P: Ports>(
         Either::Right((answers, _)) => answers,
         Either::Left(((), needed)) => needed.await,
     };
-    let (on_page, found, recommended, trending, orders, articles, wanted_promotions) = answers;
+    let (on_page, found, recommended, orders, articles, wanted_promotions) = answers;
 
     let mut degraded = Vec::new();
     let mut missing = |dependency: Dependency| {
@@ -160,10 +160,10 @@ pub async fn gather<P: Ports>(
     let wants_others = route.intent == Intent::Recommendation || (products.is_empty() && articles.is_empty());
     let (recommendations, trending) = match recommended.filter(|_| wants_others) {
         None => (Vec::new(), Vec::new()),
-        Some(Some(recommendations)) => (recommendations, Vec::new()),
-        Some(None) => {
+        Some(Ok(recommendations)) => (recommendations, Vec::new()),
+        Some(Err(trending)) => {
             missing(Dependency::Recommendations);
-            (Vec::new(), trending.flatten().unwrap_or_default())
+            (Vec::new(), trending.unwrap_or_default())
         }
     };
     let recommended = recommendations.iter().map(|item| &item.product);
@@ -230,6 +230,16 @@ async fn orders<P: Ports>(
         }
     }
     Ok(orders)
+}
+
+/// What is wanted, or else what stands in for it. Both are asked at once; the latter is waited for if the former is not to be
+/// had.
+async fn or_else<T, E>(wanted: impl Future<Output = Option<T>>, stand_in: impl Future<Output = E>) -> Result<T, E> {
+    match select(pin!(wanted), pin!(stand_in)).await {
+        Either::Left((Some(wanted), _)) => Ok(wanted),
+        Either::Left((None, stand_in)) => Err(stand_in.await),
+        Either::Right((stand_in, wanted)) => wanted.await.ok_or(stand_in),
+    }
 }
 
 /// When a turn goes on without what the store has not said yet.

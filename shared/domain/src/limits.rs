@@ -69,7 +69,8 @@ pub const GUEST_MESSAGES_PER_MINUTE: u32 = 10;
 /// soonest it may, stays within.
 pub const REPLAYS_PER_MINUTE: u32 = 40;
 
-/// Orders a minute that one shopper may ask for by their ids: nobody has so many of their own, and guessing takes for ever.
+/// Messages a minute that are answered in which one shopper names orders, [`ORDER_CARDS_MAX`] in each: nobody has so many of their
+/// own, and guessing takes for ever.
 pub const ORDER_LOOKUPS_PER_MINUTE: u32 = 10;
 
 /// New connections a minute from one network address: carriers and offices put many shoppers behind one.
@@ -276,6 +277,9 @@ pub const MODEL_SILENCE_MS: u64 = 10_000;
 /// Tokens the model may answer with. Always sent: Bedrock reserves the model's maximum otherwise.
 pub const ANSWER_TOKENS_MAX: u32 = 1_024;
 
+/// A token budget answers within this, ms, or is not waited for: an owner that asks all the way down still speaks in time.
+pub const BUDGET_WAIT_MS: u64 = 250;
+
 /// Tokens of an answer that is to be short, because the models are under pressure.
 pub const SHORT_ANSWER_TOKENS_MAX: u32 = 256;
 
@@ -361,7 +365,7 @@ pub const BUDGET_SHARD_WRITES_PER_SECOND: u64 = 500;
 pub const BUDGET_CALL_TOKENS: u64 = 2_000;
 
 /// Tokens of one part of a minute's budget: as many small calls as its writes allow, each being one to set aside and one to
-/// settle. No part of a budget is smaller than half of that, which is 7,500 small calls.
+/// settle. No part of a divided budget is smaller than half of that, 7,500 small calls.
 pub const BUDGET_SHARD_TOKENS: u64 = BUDGET_SHARD_WRITES_PER_SECOND / 2 * 60 * BUDGET_CALL_TOKENS;
 
 /// Parts of one budget. 30,000 small calls a second are 120.

@@ -128,3 +128,91 @@ impl<X: Item> Entry<X> {
         if self.items.is_empty() { self.fresh_until } else { self.read_at.saturating_add(CACHE_STALE_MS) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::{START_MS, ScriptedHints, samples};
+
+    use super::*;
+
+    const FRESH_MS: u64 = 100_000;
+
+    fn question() -> Question {
+        Question {
+            upstream: Upstream::Catalog,
+            key: "a-key".to_owned(),
+            tags: vec!["a-tag".to_owned()],
+            fresh_ms: FRESH_MS,
+            limit: 2,
+        }
+    }
+
+    fn entry(products: usize) -> Entry<Product> {
+        let entry = Entry::new(&question(), START_MS, vec![samples::product("one-1"); products]);
+        Entry { fresh_until: START_MS + FRESH_MS, ..entry }
+    }
+
+    fn is_fresh(entry: &Entry<Product>, at: u64) -> bool {
+        entry.is_fresh(&question(), at, &ScriptedHints::default())
+    }
+
+    #[test]
+    fn an_entry_is_fresh_until_its_time_and_usable_for_a_day() {
+        let entry = entry(2);
+        assert!(is_fresh(&entry, START_MS + FRESH_MS - 1));
+        assert!(!is_fresh(&entry, START_MS + FRESH_MS));
+        assert!(entry.is_usable(START_MS + CACHE_STALE_MS - 1));
+        assert!(!entry.is_usable(START_MS + CACHE_STALE_MS));
+    }
+
+    #[test]
+    fn who_writes_an_entry_does_not_prolong_it() {
+        let entry = Entry { fresh_until: u64::MAX, ..entry(2) };
+        assert!(is_fresh(&entry, START_MS + FRESH_MS - 1));
+        assert!(!is_fresh(&entry, START_MS + FRESH_MS));
+    }
+
+    #[test]
+    fn what_will_be_read_is_not_known_yet() {
+        let entry = entry(2);
+        assert!(is_fresh(&entry, START_MS - CACHE_SKEW_MS));
+        assert!(!is_fresh(&entry, START_MS - CACHE_SKEW_MS - 1));
+    }
+
+    #[test]
+    fn jitter_shortens_by_its_share_and_no_more() {
+        let lives: Vec<u64> = (0..10_000)
+            .map(|_| Entry::new(&question(), START_MS, vec![samples::product("one-1")]).fresh_until - START_MS)
+            .collect();
+        let shortest = FRESH_MS - FRESH_MS * CACHE_JITTER_PERCENT / 100;
+        assert!(lives.iter().all(|life| (shortest..=FRESH_MS).contains(life)));
+        assert!(lives.iter().any(|life| *life < shortest + FRESH_MS / 100));
+        assert!(lives.iter().any(|life| *life > FRESH_MS - FRESH_MS / 100));
+    }
+
+    #[test]
+    fn nothing_is_remembered_briefly_and_is_no_help_later() {
+        let nothing = Entry::<Product>::new(&question(), START_MS, Vec::new());
+        assert!(!is_fresh(&nothing, START_MS + CACHE_NEGATIVE_MS));
+        assert!(nothing.kept_until() <= START_MS + CACHE_NEGATIVE_MS);
+        assert!(!nothing.is_usable(START_MS));
+    }
+
+    #[test]
+    fn what_was_read_shortly_after_an_event_may_be_from_before() {
+        for tag in ["a-tag", "product:one-1"] {
+            for (event_at, fresh) in [(START_MS - CACHE_SKEW_MS - 1, true), (START_MS - CACHE_SKEW_MS, false)] {
+                let hints = ScriptedHints::default();
+                hints.invalidate(tag, event_at);
+                assert_eq!(entry(1).is_fresh(&question(), START_MS, &hints), fresh, "{tag} at {event_at}");
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_than_wanted_is_enough_if_there_are_no_more() {
+        for (asked_for, had, enough) in [(2, 2, true), (3, 3, true), (1, 1, false), (1, 0, true)] {
+            assert_eq!(is_fresh(&Entry { limit: asked_for, ..entry(had) }, START_MS), enough, "{had} of {asked_for}");
+        }
+    }
+}

@@ -71,15 +71,16 @@ impl<C: Clock + Clone + 'static> ValkeyCache<C> {
     /// kept under a name of its own, such as the searches that find a product, is left: readers compare when it was read.
     ///
     /// # Errors
-    /// Valkey did not do so within [`VALKEY_FORGET_MS`]. It may be asked again.
+    /// Valkey did not do so, each key within [`VALKEY_FORGET_MS`]. It may be asked again.
     pub async fn forget(&self, tag: &str) -> Result<(), Unavailable> {
-        let mut command = redis::cmd("UNLINK");
-        command.arg(keys::of_tag(tag));
-        let forgotten: Result<u64, Failure> = self.run(&command, VALKEY_FORGET_MS).await;
-        match forgotten {
-            Ok(_) => Ok(()),
-            Err(failure) => Err(Unavailable { operation: "delete from Valkey", source: failure.into() }),
+        for key in keys::of_tag(tag) {
+            let mut command = redis::cmd("UNLINK");
+            command.arg(key);
+            self.run::<()>(&command, VALKEY_FORGET_MS)
+                .await
+                .map_err(|failure| Unavailable { operation: "delete from Valkey", source: failure.into() })?;
         }
+        Ok(())
     }
 
     /// What is kept under a key. None if there is nothing, or nobody knows.
@@ -115,14 +116,25 @@ impl<C: Clock + Clone + 'static> ValkeyCache<C> {
         }
     }
 
-    /// A connection that has failed is not used again.
+    /// Runs a command, once more if the connection turns out to have died since it was last used, as it does while Lambda
+    /// freezes the environment.
     async fn run<T: FromRedisValue>(&self, command: &Cmd, within_ms: u64) -> Result<T, Failure> {
+        let until = self.clock.now_ms().saturating_add(within_ms);
+        let was_connected = self.state().link.as_ref().is_some_and(|link| link.peek().is_some());
+        match self.run_once(command, until).await {
+            Err(Failure::Failed(ErrorKind::Io)) if was_connected => self.run_once(command, until).await,
+            done => done,
+        }
+    }
+
+    /// Before `until`, Unix milliseconds. A connection that has failed is not used again.
+    async fn run_once<T: FromRedisValue>(&self, command: &Cmd, until: u64) -> Result<T, Failure> {
         let link = self.link();
         let work = async {
             let mut connection = link.clone().await?;
             Ok(command.query_async(&mut connection).await?)
         };
-        let done = match select(pin!(work), pin!(later(&self.clock, within_ms))).await {
+        let done = match select(pin!(work), pin!(self.clock.sleep_until(until))).await {
             Either::Left((done, _)) => done,
             Either::Right(((), _)) if link.peek().is_some() => Err(Failure::Late),
             Either::Right(((), _)) => Err(Failure::Connecting),
@@ -144,7 +156,8 @@ impl<C: Clock + Clone + 'static> ValkeyCache<C> {
                 // Time is what the clock says.
                 let endless = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
                 let connection = client.get_multiplexed_async_connection_with_config(&endless);
-                match select(pin!(connection), pin!(later(&clock, VALKEY_CONNECT_MS))).await {
+                let until = clock.now_ms().saturating_add(VALKEY_CONNECT_MS);
+                match select(pin!(connection), pin!(clock.sleep_until(until))).await {
                     Either::Left((connection, _)) => Ok(connection?),
                     Either::Right(((), _)) => Err(Failure::Late),
                 }
@@ -158,10 +171,6 @@ impl<C: Clock + Clone + 'static> ValkeyCache<C> {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn later(clock: &impl Clock, ms: u64) {
-    clock.sleep_until(clock.now_ms().saturating_add(ms)).await;
 }
 
 fn open(configuration: &ValkeyConfiguration) -> redis::RedisResult<Client> {

@@ -11,7 +11,7 @@ const SOURCES: usize = 2;
 /// A question and the articles that answer it, any of them; none when it is not about the store.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// `train` if the index was made to find it, `test` if it was kept from who made the index.
+    /// `train` if keywords and weights were chosen by it, `test` if not.
     pub split: &'static str,
     /// `ja` or `en`.
     pub locale: &'static str,

@@ -13,7 +13,7 @@ fn check(text: &str, expected: &[(&str, Form)]) {
 fn japanese_is_read_by_pairs_and_triples() {
     check("送料", &[("送", Form::Kanji), ("料", Form::Kanji), ("送料", Form::KanjiPair)]);
     check("へんぴん", &[("へんぴ", Form::KanaTriple), ("んぴん", Form::KanaTriple)]);
-    check("カード払い", &[("払", Form::Kanji), ("カド", Form::Katakana)]);
+    check("カード払い", &[("払", Form::Kanji), ("払い", Form::Inflected), ("カド", Form::Katakana)]);
     check("ｷﾞﾌﾄ", &[("ギフト", Form::Katakana), ("ぎふと", Form::KanaTriple)]);
 }
 

@@ -39,6 +39,17 @@ pub struct IndexedArticle {
 }
 
 impl IndexedArticle {
+    /// Articles from a JSON array. One without a `url` gets `PAGE_URL/help/ID`.
+    pub fn read_all(json: &str, page_url: &str) -> Result<Vec<Self>, serde_json::Error> {
+        let mut articles: Vec<Value> = serde_json::from_str(json)?;
+        for article in articles.iter_mut().filter_map(Value::as_object_mut) {
+            let id = article.get("article_id").and_then(Value::as_str).unwrap_or_default();
+            let url = json!(format!("{}/help/{id}", page_url.trim_end_matches('/')));
+            article.entry("url").or_insert(url);
+        }
+        articles.into_iter().map(serde_json::from_value).collect()
+    }
+
     /// What its vector is made of.
     fn text(&self) -> String {
         [&self.title.ja, &self.body.ja, &self.title.en, &self.body.en].map(String::as_str).join("\n")

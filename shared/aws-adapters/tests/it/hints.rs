@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use testkit::{ManualClock, START_MS};
 
 use crate::engine::{Engine, TABLE, Wire, client, patient};
-use crate::fake::{Fake, Request, nobody};
+use crate::fake::{Fake, nobody};
 use crate::{failure, within};
 
 type Hints = DynamoDbHints<ManualClock>;
@@ -116,8 +116,7 @@ async fn nobody_waits_and_one_reads_at_a_time() {
         assert_eq!(hints.breaker(Upstream::Catalog), Hint::default());
         assert_eq!(hints.invalidated_at(tags::PROMOTIONS), 0);
     }
-    let is_first_attempt = |request: &Request| request.header("amz-sdk-request").unwrap().contains("attempt=1");
-    let calls = || silent.requests().iter().filter(|request| is_first_attempt(request)).count();
+    let calls = || silent.requests().len();
     until(async || calls() > 0).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(calls(), 1, "while it waits nobody else asks");
@@ -148,7 +147,7 @@ async fn a_table_that_fails_changes_nothing() {
 
 #[tokio::test]
 async fn a_failed_read_is_not_repeated_before_its_time() {
-    let broken = Fake::always(StatusCode::BAD_REQUEST, "{}").await;
+    let broken = Fake::always(StatusCode::INTERNAL_SERVER_ERROR, "{}").await;
     let clock = ManualClock::new();
     let hints = hints(&client(&broken.url), &clock);
     for expected in 1..=3 {

@@ -262,6 +262,20 @@ async fn an_index_is_created_with_its_pipeline_and_filled() {
     }
 }
 
+#[test]
+fn the_sample_stores_articles_can_be_indexed() {
+    let file = include_str!("../../../../functions/store-api/data/articles.json");
+    let articles = IndexedArticle::read_all(file, "https://store.example/").unwrap();
+    let returns = articles.iter().find(|article| article.article_id == "returns").unwrap();
+    assert_eq!(returns.url, "https://store.example/help/returns");
+    assert!(returns.keywords.contains(&"返品".to_owned()));
+    let own = json!([{ "article_id": "a", "title": { "ja": "あ", "en": "a" }, "body": { "ja": "い", "en": "b" }, "url": "u" }]);
+    assert_eq!(IndexedArticle::read_all(&own.to_string(), "https://store.example").unwrap()[0].url, "u");
+    for malformed in ["", "{}", "[{}]", "[1]"] {
+        IndexedArticle::read_all(malformed, "https://store.example").unwrap_err();
+    }
+}
+
 #[tokio::test]
 async fn an_index_that_exists_is_kept() {
     let exists = r#"{"error":{"type":"resource_already_exists_exception","reason":"…"},"status":400}"#;

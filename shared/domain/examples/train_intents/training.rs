@@ -25,6 +25,9 @@ const RATE: f32 = 0.35;
 /// What draws every weight back to nothing, each time it is moved.
 const DECAY: f32 = 2e-4;
 
+/// The greatest weight as it is stored: finer ones understand no better and make the packages larger.
+const WEIGHT_MAX: i8 = 31;
+
 /// Pairs of utterances with different wishes, which together are unsure.
 const PAIRS: usize = 120;
 
@@ -74,11 +77,12 @@ pub fn class_name(class: usize) -> String {
 /// The labelled utterances.
 pub fn utterances() -> Result<Vec<Utterance>> {
     let mut utterances = Vec::new();
-    for name in ["../../tests/data/intents.tsv", "../../tests/data/intents_more.tsv", "../../tests/data/intents_ja.tsv"]
-    {
-        if !path(name).exists() {
-            continue;
-        }
+    for name in [
+        "../../tests/data/intents.tsv",
+        "../../tests/data/intents_more.tsv",
+        "../../tests/data/intents_ja.tsv",
+        "../../tests/data/intents_en.tsv",
+    ] {
         for row in table(name)? {
             let [split, locale, intent, text] = row.as_slice() else { panic!("{name}: {row:?} has not four cells") };
             let class = (0..CLASSES).find(|class| class_name(*class) == *intent);
@@ -96,7 +100,7 @@ pub fn utterances() -> Result<Vec<Utterance>> {
 /// The table of phrases, as [`Phrases`] describes it.
 pub fn phrases() -> Result<Vec<u8>> {
     let mut names: BTreeSet<String> = BTreeSet::new();
-    let mut records: BTreeMap<(usize, String, u8), String> = BTreeMap::new();
+    let mut records: BTreeSet<(usize, String, u8, String)> = BTreeSet::new();
     for (file, kind) in [
         ("polite", Kind::Polite),
         ("cues", Kind::Cue),
@@ -116,7 +120,7 @@ pub fn phrases() -> Result<Vec<u8>> {
                 let is_short = katakana && chars.len() < KANA_FOLDED_CHARS_MIN;
                 let kind = if kind == Kind::Series && is_short { Kind::SeriesInKatakana } else { kind };
                 let position = Kind::ALL.iter().position(|other| *other == kind).unwrap_or_default() as u8;
-                records.entry((phrases::bucket(*first, *second), compared.clone(), position)).or_insert(name.clone());
+                records.insert((phrases::bucket(*first, *second), compared.clone(), position, name.clone()));
             }
         }
     }
@@ -129,11 +133,11 @@ pub fn phrases() -> Result<Vec<u8>> {
     name_offsets.push(texts.len() as u32);
     let mut rows = Vec::new();
     let mut counts = vec![0u16; phrases::BUCKETS];
-    for ((bucket, phrase, kind), name) in &records {
+    for (bucket, phrase, kind, name) in &records {
         counts[*bucket] += 1;
         rows.extend((texts.len() as u32).to_le_bytes());
         rows.extend((phrase.len() as u16).to_le_bytes());
-        rows.extend([*kind, 0]);
+        rows.extend([*kind, phrases::third(phrase.chars().nth(2))]);
         let name = names.iter().position(|other| other == name).unwrap_or_default();
         rows.extend((name as u16).to_le_bytes());
         texts.extend_from_slice(phrase.as_bytes());
@@ -247,7 +251,7 @@ fn learn(lessons: &mut [Lesson], features: usize) -> (Vec<Scores>, Scores) {
 
 fn packed(positions: &BTreeMap<u32, usize>, weights: &[Scores], biases: &Scores) -> Vec<u8> {
     let greatest = weights.iter().flatten().fold(1e-6f32, |most, weight| most.max(weight.abs()));
-    let unit = greatest / 127.0;
+    let unit = greatest / f32::from(WEIGHT_MAX);
     let rounded = |weights: &Scores| weights.map(|weight| (weight / unit).round() as i8);
     let kept: Vec<(u32, [i8; CLASSES])> = positions
         .iter()
@@ -261,7 +265,7 @@ fn packed(positions: &BTreeMap<u32, usize>, weights: &[Scores], biases: &Scores)
         counts[model::bucket(*hash)] += 1;
     }
     bytes.extend(offsets(&counts));
-    bytes.extend(kept.iter().flat_map(|(hash, _)| hash.to_le_bytes()));
+    bytes.extend(kept.iter().flat_map(|(hash, _)| model::lower(*hash)));
     bytes.extend(kept.iter().flat_map(|(_, weights)| weights.map(|weight| weight.to_le_bytes()[0])));
     bytes
 }

@@ -10,6 +10,9 @@ const CUES_MAX: usize = 16;
 /// What a cue counts, when a word or run of characters counts 1.
 const CUE_VALUE: u8 = 2;
 
+/// The longest runs of Japanese characters that are told.
+const RUN_CHARS_MAX: usize = 4;
+
 /// Cues that are no phrases, above the numbers of those that are.
 const GENRE_CUE: u16 = 0xff00;
 const LENGTH_CUE: u16 = 0xff10;
@@ -139,7 +142,6 @@ impl Reading {
 
     /// Calls `tell` with everything telling; the same may come more than once.
     pub fn features(&self, mut tell: impl FnMut(Feature)) {
-        let mut one = |kind: char, parts: &[u32]| tell(Feature { hash: hash(kind, parts), value: 1 });
         let mut last_token = 0;
         let mut at = 0;
         let mut word: Vec<u32> = Vec::with_capacity(32);
@@ -152,25 +154,23 @@ impl Reading {
                 at += word.len() - 1;
                 word.push(u32::from(' '));
                 let token = hash('w', &word);
-                one('1', &[token]);
-                one('2', &[last_token, token]);
+                tell(Feature { hash: hash('1', &[token]), value: 1 });
+                tell(Feature { hash: hash('2', &[last_token, token]), value: 1 });
                 last_token = token;
                 for part in word.windows(4) {
-                    one('l', part);
+                    tell(Feature { hash: hash('l', part), value: 1 });
                 }
             } else if char == ' ' {
                 at += 1;
             } else {
-                let mut run = [0; 4];
                 let rest = self.plain.get(at..).unwrap_or_default();
-                let rest = rest.iter().take_while(|char| **char != ' ' && !is_word_char(**char));
-                for (slot, next) in run.iter_mut().zip(rest) {
-                    *slot = u32::from(*next);
-                }
-                for length in 1..=4 {
-                    let part = run.get(..length).unwrap_or_default();
-                    if part.last().is_some_and(|last| *last != 0) && (length > 1 || is_kanji(char) || mark::is(char)) {
-                        one('j', part);
+                let run = rest.iter().take(RUN_CHARS_MAX).take_while(|char| **char != ' ' && !is_word_char(**char));
+                let tells_alone = is_kanji(char) || mark::is(char);
+                let mut hashed = begin('j');
+                for (position, char) in run.enumerate() {
+                    hashed = mix(hashed, u32::from(*char));
+                    if position > 0 || tells_alone {
+                        tell(Feature { hash: end(hashed), value: 1 });
                     }
                 }
                 last_token = if mark::is(char) || char == CLAUSE { u32::from(char) } else { 1 };
@@ -188,9 +188,20 @@ impl Reading {
     }
 }
 
-/// FNV-1a, with its upper bits mixed: they choose the bucket.
+/// FNV-1a of what a feature is and what it is made of.
 fn hash(kind: char, parts: &[u32]) -> u32 {
-    let mix = |hash: u32, part: u32| (hash ^ part).wrapping_mul(0x0100_0193);
-    let hash = parts.iter().fold(mix(0x811c_9dc5, u32::from(kind)), |hash, part| mix(hash, *part));
+    end(parts.iter().fold(begin(kind), |hash, part| mix(hash, *part)))
+}
+
+fn begin(kind: char) -> u32 {
+    mix(0x811c_9dc5, u32::from(kind))
+}
+
+fn mix(hash: u32, part: u32) -> u32 {
+    (hash ^ part).wrapping_mul(0x0100_0193)
+}
+
+/// Mixes the upper bits, which choose the bucket.
+fn end(hash: u32) -> u32 {
     (hash ^ hash >> 15).wrapping_mul(0x9e37_79b1)
 }

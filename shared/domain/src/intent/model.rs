@@ -24,14 +24,14 @@ pub const INTENTS: [Intent; 10] = [
 pub const CLASSES: usize = INTENTS.len() + 1;
 
 /// Buckets of features by the upper bits of their hashes.
-pub const BUCKETS: usize = 4096;
+pub const BUCKETS: usize = 16_384;
 
 /// A value for each of the [`INTENTS`], and for "unsure".
 pub type Scores = [f32; CLASSES];
 
 /// Weights of features. First what a weight of 1 is worth (f32) and what each class is worth with no feature (f32), then the
-/// offsets of the buckets (u16, one more than there are buckets), then all features' hashes (u32), then a weight for each class
-/// (i8) of all of them. Little-endian.
+/// offsets of the buckets (u16, one more than there are buckets), then the [`lower`] halves of all features' hashes, then a
+/// weight for each class (i8) of all of them. Little-endian.
 #[derive(Debug, Clone, Copy)]
 pub struct Model<'a> {
     bytes: &'a [u8],
@@ -64,13 +64,13 @@ impl<'a> Model<'a> {
     fn position(self, hash: u32) -> Option<usize> {
         let bucket = bucket(hash);
         let (start, end) = (self.offset(bucket)?, self.offset(bucket + 1)?);
-        let hashes = self.bytes.get(HASHES + start * 4..HASHES + end * 4)?;
-        let found = hashes.chunks_exact(4).position(|bytes| bytes == hash.to_le_bytes())?;
+        let hashes = self.bytes.get(HASHES + start * 2..HASHES + end * 2)?;
+        let found = hashes.chunks_exact(2).position(|bytes| bytes == lower(hash))?;
         Some(start + found)
     }
 
     fn weights(self, count: usize, position: usize) -> impl Iterator<Item = i8> {
-        let at = HASHES + count * 4 + position * CLASSES;
+        let at = HASHES + count * 2 + position * CLASSES;
         let weights = self.bytes.get(at..at + CLASSES).unwrap_or_default();
         weights.iter().map(|byte| i8::from_le_bytes([*byte]))
     }
@@ -102,7 +102,13 @@ impl<'a> Model<'a> {
 
 /// The bucket of a feature.
 pub fn bucket(hash: u32) -> usize {
-    usize::try_from(hash >> 20).unwrap_or_default()
+    usize::try_from(hash >> 18).unwrap_or_default()
+}
+
+/// What tells the features of a bucket apart.
+pub fn lower(hash: u32) -> [u8; 2] {
+    let [first, second, ..] = hash.to_le_bytes();
+    [first, second]
 }
 
 /// What each feature of a message counts, by the sum of their squared values: so long messages are not surer than short ones.

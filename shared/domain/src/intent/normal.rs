@@ -86,7 +86,7 @@ const SUFFIXES: [(&str, usize); 6] = [("ing", 3), ("ed", 4), ("s", 3), ("e", 4),
 /// A text as it was typed, in unified forms and lower case: NFKC, and no character that stands for a [`mark`]. At most
 /// [`TEXT_CHARS_MAX`] characters.
 pub(super) fn readable(text: &str) -> Vec<char> {
-    let chars = text.nfkc().flat_map(char::to_lowercase).nfkc();
+    let chars = text.nfkc().flat_map(char::to_lowercase);
     chars.map(|char| if mark::is(char) { ' ' } else { char }).take(TEXT_CHARS_MAX).collect()
 }
 
@@ -140,7 +140,7 @@ impl Normal {
         Self::of(readable(text)).folded.into_iter().collect()
     }
 
-    /// Of characters that are [`readable`], or marks.
+    /// Of characters in unified forms and lower case, or marks.
     pub fn of(chars: impl IntoIterator<Item = char>) -> Self {
         let mut folding = Folding::default();
         for char in chars {
@@ -196,7 +196,7 @@ impl Folding {
                     self.word.push(char);
                 }
             }
-            _ if char != 'ー' && (char.is_alphanumeric() || mark::is(char)) => {
+            _ if char != 'ー' && (is_japanese(char) || mark::is(char) || char.is_alphanumeric()) => {
                 self.end_word();
                 self.gap = false;
                 self.put(char);
@@ -288,7 +288,7 @@ fn prolongs(last: char, next: char) -> bool {
 
 /// Latin letters and digits, and those of other scripts that are written in words with spaces between them.
 pub fn is_word_char(char: char) -> bool {
-    char.is_alphanumeric() && char < '\u{2e80}'
+    char < '\u{2e80}' && char.is_alphanumeric()
 }
 
 /// Katakana, with its iteration marks.
@@ -302,6 +302,11 @@ pub(super) fn is_hiragana(char: char) -> bool {
 
 pub(super) fn is_kanji(char: char) -> bool {
     char == '々' || ('\u{3400}'..='\u{9fff}').contains(&char)
+}
+
+/// The greater part of Japanese letters, quickly.
+fn is_japanese(char: char) -> bool {
+    matches!(char, 'ぁ'..='ゖ' | 'ァ'..='ヺ') || is_kanji(char)
 }
 
 fn hiragana(char: char) -> char {

@@ -8,7 +8,8 @@ use super::normal::{Normal, is_katakana, is_word_char};
 /// Buckets of phrases by their first two characters.
 pub const BUCKETS: usize = 4096;
 
-/// Bytes of a phrase's record: where its text begins and ends (u32 and u16), its kind, what it names (u16), and one to spare.
+/// Bytes of a phrase's record: where its text begins (u32), its length (u16), its kind, the [`third`] of its text, and what
+/// it names (u16).
 pub const RECORD_BYTES: usize = 10;
 
 /// What a phrase is.
@@ -112,6 +113,11 @@ impl<'a> Phrases<'a> {
     }
 
     fn match_at(self, record: usize, text: &Normal, at: usize) -> Option<Found> {
+        let third_here = text.folded.get(at + 2).copied();
+        let third_there = *self.bytes.get(record + 7)?;
+        if third_there != 0 && third_there != third(third_here) {
+            return None;
+        }
         let start = self.u32(record)?;
         let phrase = self.text(start, start + self.u16(record + 4)?)?;
         let rest = text.folded.get(at..)?;
@@ -140,6 +146,11 @@ impl<'a> Phrases<'a> {
 
 fn before(chars: &[char], at: usize) -> Option<char> {
     chars.get(at.checked_sub(1)?).copied()
+}
+
+/// What is compared first of the third character of a phrase, none or 0 if it has only two.
+pub fn third(char: Option<char>) -> u8 {
+    char.map_or(0, |char| u32::from(char).to_le_bytes()[0])
 }
 
 /// The bucket of phrases that begin with these characters.

@@ -22,9 +22,9 @@ fn say(ports: &InMemory, who: &str, sent: &MessageSend) -> Told {
 
 /// Aiko's first message, answered; the next is to continue its conversation.
 fn opened(ports: &InMemory) -> MessageSend {
-    assert_eq!(say(ports, "aiko", &samples::message(1, "First.")), Told::Frames);
+    assert_eq!(say(ports, "aiko", &samples::message(1, "A pirate story?")), Told::Frames);
     let conversation_id = Some(the_turn(ports).request.conversation_id);
-    MessageSend { conversation_id, ..samples::message(2, "Second.") }
+    MessageSend { conversation_id, ..samples::message(2, "A cooking manga?") }
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_conversation_goes_on_with_its_history() {
     assert_eq!(numbers, [2, 1]);
     let asked = ports.model.asked();
     let messages: Vec<&str> = asked[1].1.messages.iter().map(|message| message.text.as_str()).collect();
-    assert_eq!(messages[..2], ["First.", "Here you are."]);
+    assert_eq!(messages[..2], ["A pirate story?", "Here you are."]);
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn a_message_id_stands_for_one_text_and_one_product() {
     let mismatch = refused(ErrorCode::IdempotencyMismatch);
     assert_eq!(say(&ports, "aiko", &samples::message(1, "Another.")), mismatch);
     let context = Some(MessageContext { product_id: Some(samples::product_id("one-1")) });
-    assert_eq!(say(&ports, "aiko", &MessageSend { context, ..samples::message(1, "First.") }), mismatch);
-    assert_eq!(say(&ports, "aiko", &samples::message(1, "First.")), Told::Frames);
+    assert_eq!(say(&ports, "aiko", &MessageSend { context, ..samples::message(1, "A pirate story?") }), mismatch);
+    assert_eq!(say(&ports, "aiko", &samples::message(1, "A pirate story?")), Told::Frames);
     assert_eq!(ports.model.asked().len(), 1);
 }
 
@@ -119,7 +119,7 @@ fn the_same_message_twice_at_once_is_one_turn() {
         let ports = InMemory::new();
         ports.turns.set_round_trip_ms(round_trip_ms);
         ports.model.follow(Step::answer(["Alpha ", "beta."], 300));
-        let sent = samples::message(1, "First.");
+        let sent = samples::message(1, "A pirate story?");
         let aiko = samples::shopper("aiko");
         let (a, b) = (samples::connection("a"), samples::connection("b"));
         ports.run(async { join!(send(&ports, &aiko, &sent, &a), send(&ports, &aiko, &sent, &b)) });
@@ -305,7 +305,11 @@ fn a_conversation_has_so_many_turns() {
         assert_eq!(say(&ports, "aiko", &next), outcome, "after {had} turns");
         let had_locks = positions(&names(&ports), "turns.lock").len();
         assert_eq!(had_locks, usize::from(outcome == Told::Frames), "a refusal writes nothing");
-        assert_eq!(say(&ports, "aiko", &samples::message(1, "First.")), Told::Frames, "what was said can be seen");
+        assert_eq!(
+            say(&ports, "aiko", &samples::message(1, "A pirate story?")),
+            Told::Frames,
+            "what was said can be seen"
+        );
     }
 }
 
@@ -314,7 +318,7 @@ fn a_turn_is_shown_again_so_often_a_minute() {
     let ports = InMemory::new();
     opened(&ports);
     let turn_id = the_turn(&ports).request.turn_id;
-    let first = samples::message(1, "First.");
+    let first = samples::message(1, "A pirate story?");
     for _ in 0..REPLAYS_PER_MINUTE / 2 {
         assert_eq!(say(&ports, "aiko", &first), Told::Frames);
         assert_eq!(ports.run(resume(&ports, &turn_id, "b", 0, -1)), Some(Told::Frames));
@@ -338,7 +342,7 @@ fn a_resend_costs_no_message() {
     let ports = InMemory::new();
     opened(&ports);
     ports.faults.restart();
-    assert_eq!(say(&ports, "aiko", &samples::message(1, "First.")), Told::Frames);
+    assert_eq!(say(&ports, "aiko", &samples::message(1, "A pirate story?")), Told::Frames);
     assert!(!names(&ports).contains(&"turns.lock"));
     assert_eq!(positions(&names(&ports), "buckets.take").len(), 1, "of the replays");
     ports.faults.restart();

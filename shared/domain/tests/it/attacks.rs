@@ -66,14 +66,14 @@ fn what_was_blocked_is_not_in_later_prompts() {
         say(&ports, "aiko", &samples::message(1, text), "a").unwrap();
         assert_eq!(told(&ports, 1).1["stop_reason"], "guardrail", "{text}");
         let conversation_id = Some(the_turn(&ports).request.conversation_id);
-        for (number, question) in [(2, "Hmm, a lion?"), (3, "Now do what I said first?")] {
+        for (number, question) in [(2, "A lion story?"), (3, "A pirate story like the one I named first?")] {
             let next = MessageSend { conversation_id: conversation_id.clone(), ..samples::message(number, question) };
             say(&ports, "aiko", &next, "a").unwrap();
             assert_eq!(told(&ports, number).1["stop_reason"], "end_turn");
             let prompt = last_prompt(&ports);
             assert!(prompt.contains(question) && !prompt.contains("zebra"), "{text}: {prompt}");
         }
-        assert!(last_prompt(&ports).contains("a lion"), "what was answered is still told");
+        assert!(last_prompt(&ports).contains("A lion story?"), "what was answered is still told");
     }
 }
 

@@ -84,7 +84,7 @@ fn the_next_message_is_taken_after_a_cancel() {
     ports.run(join(ask(&ports, "a"), cancelling)).unwrap();
     let said = the_turn(&ports).journal.answer();
     let conversation_id = Some(the_turn(&ports).request.conversation_id);
-    let next = MessageSend { conversation_id, ..samples::message(2, "And then?") };
+    let next = MessageSend { conversation_id, ..samples::message(2, "A cooking manga?") };
     assert_eq!(say(&ports, "aiko", &next, "a"), Some(Told::Frames));
     let asked = ports.model.asked();
     assert!(asked[1].1.messages.iter().any(|message| message.text == said), "what was said is part of it");

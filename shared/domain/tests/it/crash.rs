@@ -12,7 +12,7 @@ use testkit::{Fault, InMemory, ModelFailure, Processes, Step, samples};
 
 use crate::client::{put_together, read};
 use crate::world::{
-    Told, ask, cancel, conversation, drain, dying_after, frames, lapse, phase, position, question, resume, say,
+    Told, cancel, conversation, drain, dying_after, frames, lapse, names, phase, position, question, resume, say, send,
     stocked, tasks, the_turn, types, wait,
 };
 
@@ -32,9 +32,21 @@ enum Path {
     Refused,
     /// The shopper stops it.
     Cancelled,
+    /// The model is throttled before it says a word, and a cheaper one answers.
+    BrownedOut,
+    /// A person is asked for; no model answers.
+    Escalated,
 }
 
-const PATHS: [Path; 5] = [Path::Answered, Path::Continued, Path::HandedOver, Path::Refused, Path::Cancelled];
+const PATHS: [Path; 7] = [
+    Path::Answered,
+    Path::Continued,
+    Path::HandedOver,
+    Path::Refused,
+    Path::Cancelled,
+    Path::BrownedOut,
+    Path::Escalated,
+];
 
 impl Path {
     fn world(self) -> InMemory {
@@ -44,11 +56,38 @@ impl Path {
         world.model.set_accepts_prefill(self == Self::Continued);
         world.model.follow(answer());
         match self {
-            Self::Answered | Self::Continued | Self::Cancelled => {}
+            Self::Answered | Self::Continued | Self::Cancelled | Self::Escalated => {}
+            Self::BrownedOut => world.model.follow_once(vec![Step::Fail(ModelFailure::Throttled)]),
             Self::HandedOver => world.model.follow_once(fails(ModelFailure::Throttled)),
             Self::Refused => world.model.follow(fails(ModelFailure::Refused)),
         }
         world
+    }
+
+    fn question(self) -> MessageSend {
+        match self {
+            Self::Escalated => samples::message(1, "I want to talk to a real person"),
+            _ => question(),
+        }
+    }
+
+    /// The whole answers that there may be.
+    fn answers(self) -> Vec<String> {
+        match self {
+            Self::Escalated => vec![
+                "I have passed this conversation on to our staff. A person will get back to you.".to_owned(),
+                format!(
+                    "Sorry, I cannot reach our staff right now. Please contact us here: {}",
+                    samples::pages().contact()
+                ),
+            ],
+            _ => vec![ANSWER.concat()],
+        }
+    }
+
+    /// Aiko asks on a connection.
+    async fn ask(self, ports: &InMemory, from: &str) -> Told {
+        send(ports, &samples::shopper("aiko"), &self.question(), &samples::connection(from)).await
     }
 
     /// What else happens while the first owner is at it.
@@ -64,7 +103,9 @@ impl Path {
     /// Whether a turn may end like this when processes die, and nothing else fails.
     fn may_end(self, state: TurnState) -> bool {
         match self {
-            Self::Answered | Self::Continued | Self::HandedOver => state == TurnState::Completed,
+            Self::Answered | Self::Continued | Self::HandedOver | Self::BrownedOut | Self::Escalated => {
+                state == TurnState::Completed
+            }
             Self::Refused => state == TurnState::Failed,
             // Who dies before the cancel, or after the end, is not asked to stop.
             Self::Cancelled => matches!(state, TurnState::Cancelled | TurnState::Completed),
@@ -103,28 +144,28 @@ fn process(world: &InMemory, plan: &Plan) -> InMemory {
     process
 }
 
-/// The first owner answers, in a process that these faults strike, to its end or its death.
-fn first_owner(path: Path, world: &InMemory, plan: &Plan) -> usize {
+/// The first owner answers, in a process that these faults strike, to its end or its death; its effects.
+fn first_owner(path: Path, world: &InMemory, plan: &Plan) -> Vec<&'static str> {
     let owner = process(world, plan);
     let mut processes = Processes::new(world.clock.clone());
-    let answering = processes.spawn(&owner.faults, ask(&owner, "a"));
+    let answering = processes.spawn(&owner.faults, path.ask(&owner, "a"));
     let meanwhile = processes.spawn(&world.faults, path.meanwhile(world));
     processes.run_until(|| !answering.is_running() && !meanwhile.is_running());
-    owner.faults.effects().len()
+    names(&owner)
 }
 
 /// A successor does what it does, in a process that these faults strike, to its end or its death.
-fn successor(world: &InMemory, successor: Successor, plan: &Plan) -> usize {
+fn successor(path: Path, world: &InMemory, successor: Successor, plan: &Plan) -> usize {
     let process = process(world, plan);
     match successor {
-        Successor::Resender => process.run(ask(&process, "b")).map(drop),
+        Successor::Resender => process.run(path.ask(&process, "b")).map(drop),
         Successor::Consumers => process.run(drain(&process)),
     };
     process.faults.effects().len()
 }
 
 /// The client's side of the recovery.
-fn client(world: &InMemory, client: Client) {
+fn client(path: Path, world: &InMemory, client: Client) {
     let known = |world: &InMemory| {
         let all = world.sender.inner.sent();
         all.iter().any(|sent| {
@@ -134,7 +175,7 @@ fn client(world: &InMemory, client: Client) {
     match client {
         Client::Waits => {}
         Client::ResendsOnce => {
-            world.run(ask(world, "b"));
+            world.run(path.ask(world, "b"));
         }
         Client::Resends => {
             for _ in 0..40 {
@@ -142,7 +183,7 @@ fn client(world: &InMemory, client: Client) {
                 if known(world) || waits {
                     return;
                 }
-                world.run(ask(world, "b"));
+                world.run(path.ask(world, "b"));
                 world.clock.advance(LEASE_MS / 8);
             }
             panic!("resends alone do not end it");
@@ -157,14 +198,14 @@ fn is_accepted(world: &InMemory) -> bool {
 
 /// Runs the queues dry, and checks that the turn has one outcome, that everybody holds it, now or after they resume, and
 /// that the conversation goes on.
-fn check(world: &InMemory, case: &dyn std::fmt::Debug) {
+fn check(path: Path, world: &InMemory, case: &dyn std::fmt::Debug) {
     world.run(drain(world)).unwrap();
     assert_eq!(tasks(world), [], "nothing is left to do, {case:?}");
     assert_eq!(world.queues.inner.counts(QueueName::Watchdog).dead, 0, "{case:?}");
     if world.turns.inner.all_turns().is_empty() {
         assert_eq!(world.sender.inner.sent(), [], "of a message that is not recorded, {case:?}");
         world.clock.advance(2 * LEASE_MS);
-        assert_eq!(say(world, "aiko", &question(), "a"), Some(Told::Frames), "it can be sent again, {case:?}");
+        assert_eq!(say(world, "aiko", &path.question(), "a"), Some(Told::Frames), "it can be sent again, {case:?}");
         world.run(drain(world)).unwrap();
     }
 
@@ -181,9 +222,12 @@ fn check(world: &InMemory, case: &dyn std::fmt::Debug) {
     let answer = turn.journal.answer();
     assert_eq!(answer, stored.text, "{case:?}");
     match turn.state() {
-        TurnState::Completed => assert_eq!(answer, ANSWER.concat(), "{case:?}"),
-        _ended => assert!(ANSWER.concat().starts_with(&answer), "{answer:?}, {case:?}"),
+        TurnState::Completed => assert!(path.answers().contains(&answer), "{answer:?}, {case:?}"),
+        _ended => assert!(path.answers().iter().any(|whole| whole.starts_with(&answer)), "{answer:?}, {case:?}"),
     }
+    let told = world.escalations.inner.all();
+    assert!(told.iter().all(|escalation| escalation.turn_id == turn.request.turn_id), "{told:?}, {case:?}");
+    assert!(!answer.contains("A person will get back") || !told.is_empty(), "{case:?}");
 
     // I2: each owner wrote after the one before, without a gap.
     assert!(turn.journal.frames.is_sorted_by_key(|frame| frame.epoch), "{case:?}");
@@ -205,9 +249,9 @@ fn check(world: &InMemory, case: &dyn std::fmt::Debug) {
 
     // I3: the message again is the turn again, and another is none.
     let asked = world.model.asked().len();
-    assert_eq!(say(world, "aiko", &question(), "c"), Some(Told::Frames));
+    assert_eq!(say(world, "aiko", &path.question(), "c"), Some(Told::Frames));
     assert_eq!(read(&frames(world, "c")), stored, "{case:?}");
-    let other = MessageSend { text: "Another question?".to_owned(), ..question() };
+    let other = MessageSend { text: "Another question?".to_owned(), ..path.question() };
     assert_eq!(say(world, "aiko", &other, "c"), Some(Told::Refused(ErrorCode::IdempotencyMismatch.into())));
     assert_eq!((the_turn(world), world.model.asked().len()), (turn.clone(), asked), "{case:?}");
 
@@ -224,20 +268,32 @@ fn each_fault(effects: usize) -> impl Iterator<Item = (usize, Fault)> {
 }
 
 #[test]
+fn every_kind_of_effect_of_an_owner_is_struck() {
+    let effects = PATHS.map(|path| first_owner(path, &path.world(), &[])).concat();
+    for effect in ["turns.lock", "turns.record", "turns.journal", "turns.remember", "turns.release"]
+        .into_iter()
+        .chain(["buckets.take", "queues.send", "sender.send"])
+        .chain(["budgets.reserve", "budgets.settle", "escalations.escalate"])
+    {
+        assert!(effects.contains(&effect), "{effect}");
+    }
+}
+
+#[test]
 fn whatever_strikes_the_first_owner_leaves_one_outcome() {
     for path in PATHS {
-        let effects = first_owner(path, &path.world(), &[]);
+        let effects = first_owner(path, &path.world(), &[]).len();
         assert!(effects > 12, "{path:?} has {effects} effects");
         for (effect, fault) in each_fault(effects) {
             for client_does in CLIENTS {
                 let case = (path, effect, fault, client_does);
                 let world = path.world();
                 first_owner(path, &world, &[(effect, fault)]);
-                client(&world, client_does);
+                client(path, &world, client_does);
                 let accepted = is_accepted(&world);
-                check(&world, &case);
+                check(path, &world, &case);
                 if matches!(fault, Fault::CrashBefore | Fault::CrashAfter) && accepted {
-                    let state = the_turn_of_the_question(&world);
+                    let state = the_turn_of_the_question(path, &world);
                     assert!(path.may_end(state), "{state:?}, {case:?}");
                 }
             }
@@ -245,15 +301,15 @@ fn whatever_strikes_the_first_owner_leaves_one_outcome() {
     }
 }
 
-fn the_turn_of_the_question(world: &InMemory) -> TurnState {
+fn the_turn_of_the_question(path: Path, world: &InMemory) -> TurnState {
     let turns = world.turns.inner.all_turns();
-    turns.iter().find(|turn| turn.request.text == question().text).expect("recorded").state()
+    turns.iter().find(|turn| turn.request.text == path.question().text).expect("recorded").state()
 }
 
 /// A world whose first owner died in the middle.
 fn abandoned(path: Path) -> InMemory {
     let world = path.world();
-    world.clock.block_on(dying_after(&world, 1_500, ask(&world.process(), "a")));
+    world.clock.block_on(dying_after(&world, 1_500, path.ask(&world.process(), "a")));
     world
 }
 
@@ -266,7 +322,7 @@ fn whatever_strikes_a_successor_leaves_one_outcome() {
                 if who == Successor::Resender {
                     lapse(&world);
                 }
-                let effects = successor(&world, who, plan);
+                let effects = successor(path, &world, who, plan);
                 (world, effects)
             };
             let effects = taken_over(&[]).1;
@@ -274,8 +330,8 @@ fn whatever_strikes_a_successor_leaves_one_outcome() {
             for (effect, fault) in each_fault(effects) {
                 for client_does in CLIENTS {
                     let (world, _) = taken_over(&[(effect, fault)]);
-                    client(&world, client_does);
-                    check(&world, &(path, who, effect, fault, client_does));
+                    client(path, &world, client_does);
+                    check(path, &world, &(path, who, effect, fault, client_does));
                 }
             }
         }
@@ -287,14 +343,14 @@ fn whatever_strikes_those_who_finish_a_queued_turn_leaves_one_outcome() {
     let queued = |plan: &Plan| {
         let world = Path::HandedOver.world();
         first_owner(Path::HandedOver, &world, &[]);
-        let effects = successor(&world, Successor::Consumers, plan);
+        let effects = successor(Path::HandedOver, &world, Successor::Consumers, plan);
         (world, effects)
     };
     for (effect, fault) in each_fault(queued(&[]).1) {
         for client_does in CLIENTS {
             let (world, _) = queued(&[(effect, fault)]);
-            client(&world, client_does);
-            check(&world, &(effect, fault, client_does));
+            client(Path::HandedOver, &world, client_does);
+            check(Path::HandedOver, &world, &(effect, fault, client_does));
         }
     }
 }
@@ -344,9 +400,9 @@ proptest! {
         first_owner(path, &world, &first);
         for (who, plan, after_ms) in &successors {
             world.clock.advance(*after_ms);
-            successor(&world, *who, plan);
+            successor(path, &world, *who, plan);
         }
-        client(&world, client_does);
-        check(&world, &(path, first, successors, client_does));
+        client(path, &world, client_does);
+        check(path, &world, &(path, first, successors, client_does));
     }
 }

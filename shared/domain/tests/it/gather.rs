@@ -79,6 +79,8 @@ fn every_route_asks_exactly_the_services_it_needs() {
         let product_id = on_page.then(|| samples::product_id("one-1"));
         for (principal, has_orders) in [(samples::shopper("aiko"), true), (samples::guest("g"), false)] {
             let ports = world(samples::store_data());
+            // Or nothing would have to be asked for in their place.
+            ports.store.delay(Recommendations, 1);
             let gathered = ask(&ports, &principal, &route, product_id.as_ref());
             let expected: Vec<Service> =
                 asked.iter().copied().filter(|service| has_orders || *service != Orders).collect();
@@ -260,6 +262,29 @@ fn what_sells_best_stands_in_for_recommendations_that_cannot_be_had() {
     let events = gathered.events(&samples::pages(), Locale::En);
     let ServerEvent::ProductCard(card) = &events[1] else { panic!("a product") };
     assert_eq!((card.product_id.as_str(), &card.reason), ("haikyu-1", &None), "nobody says it is picked for them");
+}
+
+#[test]
+fn the_stand_in_for_recommendations_that_came_is_not_waited_for() {
+    for (recommendations_ms, trending_ms, ends_ms) in
+        [(0, 60_000, 0), (200, 60_000, 200), (200, 100, 200), (200, 200, 200)]
+    {
+        let ports = world(samples::store_data());
+        ports.store.delay(Service::Recommendations, recommendations_ms);
+        ports.store.delay(Service::Trending, trending_ms);
+        let gathered = ask(&ports, &samples::shopper("aiko"), &route(Intent::Recommendation), None);
+        assert_eq!((gathered.recommendations.len(), gathered.trending.len()), (1, 0));
+        assert_eq!(ports.clock.now_ms(), START_MS + ends_ms);
+    }
+    for trending_ms in [100, 300] {
+        let ports = world(samples::store_data());
+        ports.store.delay(Service::Recommendations, 200);
+        ports.store.fail(Service::Recommendations);
+        ports.store.delay(Service::Trending, trending_ms);
+        let gathered = ask(&ports, &samples::shopper("aiko"), &route(Intent::Recommendation), None);
+        assert_eq!(gathered.trending.len(), 1);
+        assert_eq!(ports.clock.now_ms(), START_MS + trending_ms.max(200), "it was asked for at once");
+    }
 }
 
 /// A world in which aiko has one order and ben another.

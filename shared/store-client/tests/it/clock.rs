@@ -22,9 +22,9 @@ impl SkippingClock {
         Self { began: Instant::now(), slower: 1, skipped_ms: Arc::default() }
     }
 
-    /// Shows one millisecond in twenty: a machine that is busy is not late.
-    pub fn slow() -> Self {
-        Self { slower: 20, ..Self::start() }
+    /// Shows one millisecond in so many, so that a busy machine is not late.
+    pub fn slower(times: u32) -> Self {
+        Self { slower: times, ..Self::start() }
     }
 
     /// It is later at once. Who sleeps already sleeps on.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -65,6 +66,13 @@ impl Fake {
     /// Paths and queries of what it was asked so far, in order.
     pub fn targets(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.target).collect()
+    }
+
+    /// Waits until it has been asked so often.
+    pub async fn is_asked(&self, times: usize) {
+        while self.asked().len() < times {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// How often a path was asked for.

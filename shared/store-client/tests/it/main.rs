@@ -67,7 +67,7 @@ struct World {
 
 impl World {
     fn new(configuration: StoreConfiguration) -> Self {
-        Self::with(configuration, None, SkippingClock::start())
+        Self::with(configuration, None, SkippingClock::slower(20))
     }
 
     fn with(configuration: StoreConfiguration, valkey: Option<ValkeyConfiguration>, clock: SkippingClock) -> Self {

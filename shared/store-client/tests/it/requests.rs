@@ -12,6 +12,7 @@ use serde_json::Value;
 use store_client::{ServiceConfiguration, StoreConfiguration, ValkeyConfiguration};
 use testkit::samples;
 
+use crate::clock::SkippingClock;
 use crate::fake::{Fake, NOBODY, hanging_up};
 use crate::{Client, KEY, World, at, failure, service, within};
 
@@ -154,22 +155,34 @@ async fn what_is_not_found_is_none_not_a_failure() {
 
 /// Every call fails, and says which it was but not what was asked.
 async fn check_unavailable(url: &str) {
-    let client = || World::new(at(url)).client;
+    let clients: [Client; 9] = std::array::from_fn(|_| World::new(at(url)).client);
+    let [search, look_up, recommend, trend, order, orders, promotions, reviews, articles] = &clients;
     let product = samples::product_id("one-1");
-    let failures = within(async {
-        [
-            failure(client().search(QUESTION, 5).await),
-            failure(client().product(&product).await),
-            failure(client().recommendations(Some(SHOPPER), "c-1", 3).await),
-            failure(client().trending(3).await),
-            failure(client().order(SHOPPER, "MC-1").await),
-            failure(client().orders(SHOPPER).await),
-            failure(client().promotions().await),
-            failure(client().reviews(&product, 3).await),
-            failure(client().articles(QUESTION, 2).await),
-        ]
+    let results = within(async {
+        tokio::join!(
+            search.search(QUESTION, 5),
+            look_up.product(&product),
+            recommend.recommendations(Some(SHOPPER), "c-1", 3),
+            trend.trending(3),
+            order.order(SHOPPER, "MC-1"),
+            orders.orders(SHOPPER),
+            promotions.promotions(),
+            reviews.reviews(&product, 3),
+            articles.articles(QUESTION, 2),
+        )
     })
     .await;
+    let failures = [
+        failure(results.0),
+        failure(results.1),
+        failure(results.2),
+        failure(results.3),
+        failure(results.4),
+        failure(results.5),
+        failure(results.6),
+        failure(results.7),
+        failure(results.8),
+    ];
     for failure in &failures {
         let said = format!("{failure} {failure:?}");
         for secret in [QUESTION, "%E9%80%B2", SHOPPER, "%E6%84%9B", KEY, SECRET, "one-1", "MC-1", "http://"] {
@@ -209,7 +222,7 @@ async fn a_service_out_of_reach_hanging_up_or_silent_is_unavailable() {
         promotions: ServiceConfiguration { timeout_ms: 100, ..service(&silent.url) },
         ..at("http://x")
     };
-    failure(within(World::new(configuration).client.promotions()).await);
+    failure(within(World::with(configuration, None, SkippingClock::slower(5)).client.promotions()).await);
     assert_eq!(silent.asked().len(), 1 + RETRIES_MAX);
 }
 
@@ -256,7 +269,7 @@ async fn orders_of_somebody_else_are_never_shown() {
 }
 
 #[tokio::test]
-async fn what_is_no_order_id_asks_NOBODY() {
+async fn what_is_no_order_id_asks_nobody() {
     let services = services().await;
     let store = World::new(at(&services.url)).client;
     for order_id in ["", ".", "..", "../promotions", "MC 1", "ＭＣ－１", &"M".repeat(65)] {

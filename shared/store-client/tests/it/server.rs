@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use redis::AsyncConnectionConfig;
 use store_client::ValkeyConfiguration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::within;
 
 /// Ends the server when the test's process has ended, however that came: nobody holds the other end of the pipe then.
-const RUN: &str = r#""$0" "$@" </dev/null & read -r _; kill -9 $!"#;
+const RUN: &str = r#""$0" "$@" </dev/null & read -r _; kill -9 $!; wait $!"#;
 
 /// Where a server listens, in a directory of its own.
 const SOCKET: &str = "valkey.sock";
@@ -108,6 +109,7 @@ impl Server {
             .args(&self.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         self.process = Some(process);
@@ -134,7 +136,8 @@ impl Server {
     /// A client of its own, to look inside.
     pub async fn look<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let client = redis::Client::open(self.configuration().url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let patient = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
         redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.unwrap()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse as _, Response};
 use domain::limits::CACHE_STALE_MS;
 use domain::ports::Clock as _;
@@ -79,7 +80,7 @@ impl Mood {
             url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
         };
         if self.down.load(Ordering::SeqCst) {
-            return StatusCode::BAD_GATEWAY.into_response();
+            return down();
         }
         let limit = parameter("limit").parse().unwrap_or(10);
         let nothing = parameter("q").contains("nothing");
@@ -94,7 +95,7 @@ impl Mood {
             "/catalog/search" if nothing => page(&ProductPage::default()),
             "/catalog/search" => page(&ProductPage { products: self.products(limit, clock) }),
             "/trending" => page(&ProductPage { products: self.products(limit, clock) }),
-            "/catalog/offers" if self.offers_down.load(Ordering::SeqCst) => StatusCode::BAD_GATEWAY.into_response(),
+            "/catalog/offers" if self.offers_down.load(Ordering::SeqCst) => down(),
             "/catalog/offers" => {
                 let withdrawn = self.withdrawn.lock().unwrap().clone();
                 let ids = parameter("product_ids");
@@ -129,6 +130,11 @@ impl Mood {
             _unknown => StatusCode::NOT_FOUND.into_response(),
         }
     }
+}
+
+/// Until further notice: who asks does not try again.
+fn down() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "60")]).into_response()
 }
 
 fn page(page: &impl Serialize) -> Response {
