@@ -8,7 +8,7 @@ use crate::stack::{Running, shared};
 use crate::store;
 use crate::turn::{Turn, kind};
 
-const CHITCHAT: &str = "Hello!";
+pub const CHITCHAT: &str = "Hello!";
 
 /// Its answer takes the model some seconds.
 pub const LONG_QUESTION: &str = "Tell me more about Fullmetal Alchemist, in detail and at length.";
@@ -289,7 +289,7 @@ async fn assert_hidden(other: &mut Client, turn: &Turn) {
 }
 
 /// An id of the same form that was never given out.
-fn altered(id: &str) -> String {
+pub fn altered(id: &str) -> String {
     let at = id.rfind(|character: char| character.is_ascii_alphanumeric()).expect("an id has letters or digits");
     let other = if id[at..].starts_with('0') { '1' } else { '0' };
     let mut altered = id.to_owned();

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod attacks;
 mod cancel;
 mod chaos;
 mod client;

@@ -66,6 +66,11 @@ impl Turn {
         self.frames.last().expect("a turn has frames")
     }
 
+    /// All of its frames, in order.
+    pub fn frames(&self) -> &[Value] {
+        &self.frames
+    }
+
     /// How many frames brought text.
     pub fn deltas(&self) -> usize {
         self.data("text.delta").count()

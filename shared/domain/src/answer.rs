@@ -427,7 +427,7 @@ impl<'p, P: Ports> Owner<'p, P> {
         let (past, prefill) = (self.tenure.past, self.prefill.clone());
         let prompt = prompt::assemble(&request.text, request.locale, past, &self.gathered, grant.rung, prefill);
         self.grant = Some(grant);
-        let stated = self.gathered.stated_by_the_store(request.locale).chain([request.text.as_str()]);
+        let stated = self.gathered.stated_by_the_store(request.locale).chain([request.text.as_str().into()]);
         let facts = Facts::allowing(stated);
         self.filter = Some(match &self.prefill {
             Some(said) => FactFilter::after(facts, request.locale, said),

@@ -36,10 +36,10 @@ pub struct Facts {
 impl Facts {
     /// The amounts of money and the discounts in these texts: articles, promotions, what products are about, reviews, and
     /// the shopper's question.
-    pub fn allowing<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn allowing(texts: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let mut amounts = BTreeSet::new();
         for text in texts {
-            let folded: Vec<char> = text.chars().map(fold).collect();
+            let folded: Vec<char> = text.as_ref().chars().map(fold).collect();
             let mut at = 0;
             while at < folded.len() {
                 let found = Look::whole(&folded, at).stated(at).ok().flatten();

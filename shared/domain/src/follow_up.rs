@@ -120,7 +120,7 @@ async fn sum_up<P: Ports>(ports: &P, id: &ConversationId, through: u64) -> Resul
     // More than a summary covers as a rule: the one before may have failed.
     let exchanges_max = HISTORY_WINDOW_TURNS_MAX + 2 * u32::try_from(SUMMARY_EVERY_TURNS).unwrap_or(u32::MAX / 2);
     let mut exchanges = ports.turns().exchanges(id, Some(through + 1), exchanges_max).await?;
-    exchanges.retain(|exchange| exchange.number > covered && !exchange.answer.trim().is_empty());
+    exchanges.retain(|exchange| exchange.number > covered && exchange.is_fit_for_prompts());
     exchanges.sort_by_key(|exchange| exchange.number);
     if exchanges.is_empty() {
         return Ok(());

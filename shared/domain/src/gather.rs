@@ -3,6 +3,7 @@
 //! Only what the question's route needs is asked for. What is nice to have, campaigns and reviews, is never waited for: it is
 //! taken if it is there when the rest is.
 
+use std::borrow::Cow;
 use std::future::pending;
 use std::pin::pin;
 
@@ -11,6 +12,7 @@ use futures_util::join;
 
 use crate::bucket::{self, PerMinute};
 use crate::ids::{ConversationId, Principal, ProductId};
+use crate::injection::without_instructions;
 use crate::intent::Intent;
 use crate::limits::{
     CARD_ITEMS_MAX, CARD_TEXT_CHARS_MAX, ENVELOPE_BYTES_MAX, GATHER_DEADLINE_MS, GROUNDING_ARTICLES_MAX,
@@ -274,15 +276,16 @@ impl Gathered {
             && self.articles.is_empty()
     }
 
-    /// What the store itself says in words, amounts and all: an answer may repeat it.
-    pub fn stated_by_the_store(&self, locale: Locale) -> impl Iterator<Item = &str> {
+    /// What the store itself says in words, amounts and all: an answer may repeat it. Not what the model is not told because
+    /// it looks like an instruction.
+    pub fn stated_by_the_store(&self, locale: Locale) -> impl Iterator<Item = Cow<'_, str>> {
         let articles = self.articles.iter().map(move |article| article.body.in_locale(locale));
         let promotions = self
             .promotions
             .iter()
             .flat_map(move |promotion| [promotion.title.in_locale(locale), promotion.description.in_locale(locale)]);
         let products = self.products.iter().map(move |product| product.summary.in_locale(locale));
-        articles.chain(promotions).chain(products)
+        articles.chain(promotions).chain(products).map(without_instructions)
     }
 
     /// What the shopper is shown before the answer: notices, cards, sources.

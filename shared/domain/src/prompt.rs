@@ -170,7 +170,7 @@ pub fn estimated_tokens(text: &str) -> usize {
 }
 
 /// The newest exchanges that fit [`HISTORY_WINDOW_BYTES_MAX`] and, with the summary, [`HISTORY_TOKENS_MAX`], oldest first.
-/// Turns without an answer say nothing to the model and are left out.
+/// Turns without an answer say nothing to the model and are left out, and so is what was blocked.
 pub fn window(past: &Past) -> Vec<&Exchange> {
     let mut room = HISTORY_WINDOW_BYTES_MAX;
     let summary_tokens = past.summary.as_ref().map_or(0, |summary| estimated_tokens(&escape_markup(&summary.text)));
@@ -179,7 +179,7 @@ pub fn window(past: &Past) -> Vec<&Exchange> {
     newest_first.sort_by_key(|exchange| std::cmp::Reverse(exchange.number));
     let mut window: Vec<&Exchange> = newest_first
         .into_iter()
-        .filter(|exchange| exchange.state != TurnState::Running && !exchange.answer.trim().is_empty())
+        .filter(|exchange| exchange.state != TurnState::Running && exchange.is_fit_for_prompts())
         .take_while(|exchange| {
             let question = escape_markup(&exchange.question);
             let bytes = question.len() + exchange.answer.len();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientMessageId, ConnectionId, ConversationId, Principal, ProductId, TurnId, digest};
 use crate::limits::{ENVELOPE_BYTES_MAX, SERVER_FRAME_BYTES_MAX, TAKEOVER_MARGIN_MS};
-use crate::protocol::{Locale, MessageSend, ServerEvent, ServerFrame, TextDelta, TurnState, Usage};
+use crate::protocol::{Locale, MessageSend, ServerEvent, ServerFrame, TextDelta, TurnState, Usage, blocked_text};
 
 /// What a shopper asked: written once, when the message is accepted. It is the idempotency record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,6 +249,15 @@ pub struct Exchange {
     pub answer: String,
     /// How it ended.
     pub state: TurnState,
+}
+
+impl Exchange {
+    /// Whether a model may be told of it: there is an answer, and neither it nor the question was blocked. A later prompt
+    /// would bring before the model what a guardrail kept from it.
+    pub fn is_fit_for_prompts(&self) -> bool {
+        let blocked = |locale| self.answer.ends_with(blocked_text(locale));
+        !self.answer.trim().is_empty() && !blocked(Locale::Ja) && !blocked(Locale::En)
+    }
 }
 
 /// The earlier part of a conversation in few words, for prompts.

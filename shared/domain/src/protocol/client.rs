@@ -283,6 +283,11 @@ pub fn parse(body: &str) -> Result<ClientFrame, Refusal> {
     if !ClientFrame::ACTIONS.contains(&action) {
         return Err(Refusal { code: ErrorCode::UnknownAction, ..refusal });
     }
+    // What serde takes beyond the schema: a word as an object's only name, and an object as a list of its values.
+    let is = |name: &str, wrong: fn(&Value) -> bool| frame.get(name).is_some_and(wrong);
+    if is("locale", Value::is_object) || is("rating", Value::is_object) || is("context", Value::is_array) {
+        return Err(refusal);
+    }
     let Ok(frame) = serde_json::from_value(frame) else { return Err(refusal) };
     match fault(&frame) {
         None => Ok(frame),

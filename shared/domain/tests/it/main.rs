@@ -11,6 +11,7 @@
 
 mod admission;
 mod answer;
+mod attacks;
 mod breaker;
 mod brown_out;
 mod bucket;

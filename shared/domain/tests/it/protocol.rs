@@ -121,14 +121,124 @@ proptest! {
 
     #[test]
     fn what_is_read_is_what_was_written(value in almost()) {
-        if let Ok(frame) = parse(&value.to_string()) {
-            let written = serde_json::to_value(&frame).unwrap();
-            for (name, field) in written.as_object().unwrap() {
-                if !field.is_object() {
-                    prop_assert_eq!(&value[name], field);
-                }
+        check(&value.to_string());
+    }
+
+    #[test]
+    fn a_frame_with_other_members_is_read_as_it_is_or_refused(frame in frame(), changes in prop::collection::vec(change(), 1..4)) {
+        let mut json = serde_json::to_value(&frame).unwrap();
+        for (name, value) in changes {
+            match value {
+                Some(value) => json[name] = value,
+                None => drop(json.as_object_mut().unwrap().remove(name)),
             }
         }
+        check(&json.to_string());
+    }
+
+    #[test]
+    fn a_damaged_frame_is_read_as_it_is_or_refused(frame in frame(), damages in prop::collection::vec(damage(), 1..4)) {
+        let mut text: Vec<char> = serde_json::to_string(&frame).unwrap().chars().collect();
+        for (at, length, inserted) in damages {
+            let from = at.index(text.len() + 1);
+            let to = text.len().min(from + length);
+            text.splice(from..to, inserted.chars());
+        }
+        check(&text.into_iter().collect::<String>());
+    }
+}
+
+/// A member, and what it is changed to; none: it is left out.
+fn change() -> impl Strategy<Value = (&'static str, Option<Value>)> {
+    let long = prop_oneof![
+        Just(ID_BYTES_MAX),
+        Just(COMMENT_CHARS_MAX),
+        Just(TEXT_CHARS_MAX),
+        Just(CLIENT_FRAME_BYTES_MAX / 3),
+    ];
+    let value = prop_oneof![
+        3 => almost(),
+        1 => (long, 0..2_usize, prop_oneof![Just("x"), Just("本"), Just("\u{0}")])
+            .prop_map(|(count, more, character)| character.repeat(count + more).into()),
+    ];
+    (prop::sample::select(&FIELDS[..]), option::weighted(0.8, value))
+}
+
+/// A place in a text, how many characters are lost there, and what comes instead.
+fn damage() -> impl Strategy<Value = (prop::sample::Index, usize, String)> {
+    let inserted = prop_oneof![
+        Just(String::new()),
+        prop::sample::select(vec![
+            "\"",
+            "\\",
+            "\\u",
+            "\\ud800",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "null",
+            "1e999",
+            "-0",
+            "\u{0}",
+            "\u{feff}",
+            "\n",
+            ",\"action\":\"ping\"",
+            "\"text\":\"x\",",
+        ])
+        .prop_map(str::to_owned),
+        any::<String>(),
+    ];
+    (any::<prop::sample::Index>(), 0..6_usize, inserted)
+}
+
+/// A frame that is taken says what was sent and keeps every limit; one that is not has one of the reader's codes.
+#[track_caller]
+fn check(sent: &str) {
+    let frame = match parse(sent) {
+        Ok(frame) => frame,
+        Err(refusal) => {
+            let of_reader = [ErrorCode::InvalidFrame, ErrorCode::PayloadTooLarge, ErrorCode::UnknownAction];
+            assert!(of_reader.contains(&refusal.code), "{refusal:?}");
+            assert_eq!(refusal.retry_after_ms, None, "it is never taken");
+            assert!(refusal.action.is_none_or(|action| action.chars().count() <= ID_BYTES_MAX));
+            return;
+        }
+    };
+    assert!(sent.len() <= CLIENT_FRAME_BYTES_MAX);
+    let written = serde_json::to_value(&frame).unwrap();
+    assert!(holds(&serde_json::from_str(sent).unwrap(), &written), "{sent} is read as {written}");
+    for id in
+        ["conversation_id", "turn_id"].map(|name| &written[name]).into_iter().chain([&written["context"]["product_id"]])
+    {
+        assert!(id.as_str().is_none_or(|id| (1..=ID_BYTES_MAX).contains(&id.len())), "{id}");
+    }
+    match frame {
+        ClientFrame::MessageSend(message) => {
+            assert!(message.text.chars().count() <= TEXT_CHARS_MAX && !message.text.trim().is_empty());
+        }
+        ClientFrame::FeedbackSubmit(feedback) => {
+            assert!(feedback.comment.is_none_or(|comment| comment.chars().count() <= COMMENT_CHARS_MAX));
+        }
+        ClientFrame::HistoryList(list) => assert!((1..=HISTORY_PAGE_TURNS_MAX).contains(&list.turns_max())),
+        ClientFrame::StreamResume(resume) => assert!(resume.after_seq >= -1),
+        ClientFrame::MessageCancel(cancel) => assert_ne!(cancel.turn_id.is_some(), cancel.client_message_id.is_some()),
+        ClientFrame::SessionStart(_) | ClientFrame::Ping {} => {}
+    }
+}
+
+/// Whether `sent` is what was read, but for members that nobody knows. Letter case and hyphens of a UUID say nothing.
+fn holds(sent: &Value, read: &Value) -> bool {
+    match (sent, read) {
+        (Value::Object(sent), Value::Object(read)) => {
+            read.iter().all(|(name, read)| sent.get(name).is_some_and(|sent| holds(sent, read)))
+        }
+        (Value::String(sent), Value::String(read)) if Uuid::try_parse(read).is_ok() => {
+            Uuid::try_parse(sent) == Uuid::try_parse(read)
+        }
+        _ => sent == read,
     }
 }
 
@@ -175,6 +285,129 @@ fn numbers_have_limits() {
         |after_seq: i64| json!({"action": "stream.resume", "turn_id": "t", "epoch": 0, "after_seq": after_seq});
     assert_eq!(code(&resume(-1)), None);
     assert_eq!(code(&resume(-2)), Some(ErrorCode::InvalidFrame));
+}
+
+#[test]
+fn ids_and_counters_end_where_their_types_end() {
+    for (start, n, one_more) in [
+        (
+            r#"{"action":"stream.resume","turn_id":"t","after_seq":0,"epoch":"#,
+            "18446744073709551615",
+            "18446744073709551616",
+        ),
+        (
+            r#"{"action":"stream.resume","turn_id":"t","epoch":0,"after_seq":"#,
+            "9223372036854775807",
+            "9223372036854775808",
+        ),
+        (r#"{"action":"history.list","conversation_id":"c","before":"#, "18446744073709551615", "18446744073709551616"),
+    ] {
+        assert!(parse(&format!("{start}{n}}}")).is_ok(), "{start}{n}");
+        for wrong in [one_more, "-2", "0.0", "1e2", "1e999", "-0", "00", "0x1", "NaN", "\"0\"", "[0]"] {
+            let refusal = parse(&format!("{start}{wrong}}}")).unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::InvalidFrame, "{start}{wrong}");
+        }
+    }
+    for (length, expected) in [(ID_BYTES_MAX, None), (ID_BYTES_MAX + 1, Some(ErrorCode::InvalidFrame))] {
+        let id = "x".repeat(length);
+        for frame in [
+            json!({"action": "session.start", "conversation_id": id}),
+            json!({"action": "message.cancel", "turn_id": id}),
+            json!({"action": "stream.resume", "turn_id": id, "epoch": 0, "after_seq": 0}),
+            json!({"action": "history.list", "conversation_id": id}),
+            json!({"action": "feedback.submit", "turn_id": id, "rating": "up"}),
+        ] {
+            assert_eq!(code(&frame), expected, "{frame}");
+        }
+        for (field, value) in [("conversation_id", json!(id)), ("context", json!({"product_id": id}))] {
+            let mut frame = message("x");
+            frame[field] = value;
+            assert_eq!(code(&frame), expected, "{frame}");
+        }
+    }
+}
+
+#[test]
+fn a_word_is_a_text_and_an_object_an_object() {
+    let feedback = json!({"action": "feedback.submit", "turn_id": "t", "rating": "up"});
+    for (frame, field, value) in [
+        (message("x"), "locale", json!({"ja": null})),
+        (json!({"action": "session.start"}), "locale", json!({"ja": null})),
+        (feedback, "rating", json!({"up": null})),
+        (message("x"), "context", json!(["one-1"])),
+        (message("x"), "context", json!([])),
+    ] {
+        assert_eq!(code(&frame), None);
+        let mut frame = frame;
+        frame[field] = value;
+        assert_eq!(code(&frame), Some(ErrorCode::InvalidFrame), "{frame}");
+    }
+}
+
+#[test]
+fn what_is_nested_without_end_is_refused_and_not_followed() {
+    let nested = |levels: usize, open: &str, close: &str| {
+        format!(r#"{{"action":"ping","x":{}1{}}}"#, open.repeat(levels), close.repeat(levels))
+    };
+    for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"action\":", "}]")] {
+        assert_eq!(
+            parse(&nested(50, open, close)),
+            Ok(ClientFrame::Ping {}),
+            "a client of another version may send so much"
+        );
+        let most = (CLIENT_FRAME_BYTES_MAX - 32) / (open.len() + close.len());
+        for levels in [200, most] {
+            let refusal = parse(&nested(levels, open, close)).unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::InvalidFrame, "{levels} of {open}");
+        }
+        let unended = open.repeat(CLIENT_FRAME_BYTES_MAX / open.len());
+        assert_eq!(parse(&unended).unwrap_err().code, ErrorCode::InvalidFrame);
+    }
+}
+
+#[test]
+fn of_two_members_of_one_name_the_last_counts() {
+    let code = |text: &str| parse(text).map(|frame| frame.action()).map_err(|refusal| refusal.code);
+    assert_eq!(code(r#"{"action":"message.edit","action":"ping"}"#), Ok("ping"));
+    assert_eq!(code(r#"{"action":"ping","action":"message.edit"}"#), Err(ErrorCode::UnknownAction));
+    assert_eq!(code(r#"{"action":"ping","\u0061ction":1}"#), Err(ErrorCode::InvalidFrame), "however it is written");
+    let id = samples::client_message_id(1);
+    let long = "x".repeat(TEXT_CHARS_MAX + 1);
+    let two = |first: &str, last: &str| {
+        code(&format!(r#"{{"action":"message.send","client_message_id":"{id}","text":"{first}","text":"{last}"}}"#))
+    };
+    assert_eq!(two(&long, "x"), Ok("message.send"));
+    assert_eq!(two("x", &long), Err(ErrorCode::PayloadTooLarge));
+    assert_eq!(two("x", " "), Err(ErrorCode::InvalidFrame));
+}
+
+#[test]
+fn texts_are_unicode_however_they_are_written() {
+    let said = |text: &str| {
+        let id = samples::client_message_id(1);
+        match parse(&format!(r#"{{"action":"message.send","client_message_id":"{id}","text":"{text}"}}"#)) {
+            Ok(ClientFrame::MessageSend(message)) => Ok(message.text),
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => Err(refusal.code),
+        }
+    };
+    for (text, read) in [
+        (r"\u672c", "本"),
+        (r"\ud83d\ude00", "😀"),
+        (r"a\u0000b", "a\u{0}b"),
+        (r"\u202eabc", "\u{202e}abc"),
+        (r"\/\b\f\n\r\t\\", "/\u{8}\u{c}\n\r\t\\"),
+    ] {
+        assert_eq!(said(text).as_deref(), Ok(read), "{text}");
+    }
+    for text in [r"\ud800", r"\ude00", r"\ud83dx", r"\ud83d\u0041", r"\u12", r"\x41", "\u{0}", "\n", "\\"] {
+        assert_eq!(said(text), Err(ErrorCode::InvalidFrame), "{text:?}");
+    }
+    // A pair of escapes is one character.
+    assert!(said(&r"\u0061".repeat(TEXT_CHARS_MAX)).is_ok());
+    assert_eq!(said(&r"\u0061".repeat(TEXT_CHARS_MAX + 1)), Err(ErrorCode::PayloadTooLarge));
+    let pairs = (CLIENT_FRAME_BYTES_MAX - 200) / r"\ud83d\ude00".len();
+    assert_eq!(said(&r"\ud83d\ude00".repeat(pairs)).map(|text| text.chars().count()), Ok(pairs));
 }
 
 #[test]
