@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, message, message_in, now_ms};
 use crate::stack::{Running, shared};
 use crate::store;
+use crate::summaries::text;
 use crate::turn::{Turn, kind};
 
 pub const CHITCHAT: &str = "Hello!";
@@ -108,12 +109,6 @@ async fn a_follow_up_question_is_asked_with_the_conversation_so_far() {
     let request = requests.iter().find(|request| request.body.to_string().contains(second));
     let messages = request.expect("the model was asked").body["messages"].as_array().unwrap();
     let [question, answer, follow_up] = &messages[..] else { panic!("{messages:#?}") };
-    // What a guardrail is to look at stands in a block of its own.
-    let block = |block: &Value| {
-        let text = block["text"].as_str().or(block["guardContent"]["text"]["text"].as_str());
-        text.unwrap().to_owned()
-    };
-    let text = |said: &Value| said["content"].as_array().unwrap().iter().map(block).collect::<String>();
     assert!(question["role"] == "user" && text(question).contains(first), "{question}");
     assert!(answer["role"] == "assistant" && text(answer) == answered.text(), "{answer}");
     assert!(follow_up["role"] == "user" && text(follow_up).contains(second), "{follow_up}");

@@ -89,12 +89,12 @@ async fn an_answer_on_which_the_model_falls_silent_goes_on() {
     let question = question();
     stack.script(
         &question,
-        [Reply::new().say("Two brothers look for").hang(), Reply::new().say(" what they have lost.")],
+        [Reply::new().say("Two brothers travel").hang(), Reply::new().say(" to find what they have lost.")],
     );
     let asked = message(&question);
     let (accepted, held) = queued(&mut client, &asked).await;
     let turn = rest(&mut client, &accepted, held).await;
-    assert_eq!(turn.text(), "Two brothers look for what they have lost.");
+    assert_eq!(turn.text(), "Two brothers travel to find what they have lost.");
     assert_settled(&mut client, &asked, &turn, "completed").await;
 }
 

@@ -19,8 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Tells this conversation's requests from all others.
 const MARK: &str = "the lighthouse keeper's question";
 
-fn text(message: &Value) -> &str {
-    message["content"][0]["text"].as_str().unwrap()
+/// All of a message; what a guardrail is to look at stands in a block of its own.
+pub fn text(message: &Value) -> String {
+    let block = |block: &Value| {
+        let text = block["text"].as_str().or(block["guardContent"]["text"]["text"].as_str());
+        text.unwrap().to_owned()
+    };
+    message["content"].as_array().unwrap().iter().map(block).collect()
 }
 
 /// What the model was asked last about this.
@@ -43,10 +48,10 @@ async fn what_leaves_the_prompt_stays_in_the_summary() {
     let stack = shared().await;
     let mut client = Client::guest(&stack).await;
     client.start_session(json!({"locale": "en"})).await;
-    let first = client.ask(&message(&format!("Hello! This is {MARK} number 1."))).await;
+    let first = client.ask(&message(&format!("Do you have manga about {MARK} number 1."))).await;
     let conversation = first.conversation_id();
     for number in 2..=SUMMED_UP {
-        client.ask(&message_in(conversation, &format!("Hello! This is {MARK} number {number}."))).await;
+        client.ask(&message_in(conversation, &format!("Do you have manga about {MARK} number {number}."))).await;
     }
     let summary = eventually("summary", PATIENCE, async || summary(&stack, conversation).await).await;
     let summed_up = asked_about(&stack, "<conversation>");
@@ -55,15 +60,15 @@ async fn what_leaves_the_prompt_stays_in_the_summary() {
         assert!(said.contains(&format!("{MARK} number {number}.")), "{said}");
     }
 
-    client.ask(&message_in(conversation, &format!("Hello! This is {MARK} number 7."))).await;
+    client.ask(&message_in(conversation, &format!("Do you have manga about {MARK} number 7."))).await;
     let request = asked_about(&stack, &format!("{MARK} number 7."));
-    let system = text(&json!({"content": request.body["system"]})).to_owned();
+    let system = text(&json!({"content": request.body["system"]}));
     assert!(system.contains(&format!("<conversation_summary>\n{summary}\n</conversation_summary>")), "{system}");
     let messages = request.body["messages"].as_array().unwrap();
     assert!(messages.len() <= 2 * SUMMED_UP + 1, "{messages:#?}");
 
     // One turn later the first exchange is left to the summary.
-    client.ask(&message_in(conversation, &format!("Hello! This is {MARK} number 8."))).await;
+    client.ask(&message_in(conversation, &format!("Do you have manga about {MARK} number 8."))).await;
     let request = asked_about(&stack, &format!("{MARK} number 8."));
     assert!(!request.body["messages"].to_string().contains(&format!("{MARK} number 1.")), "{request:#?}");
 }

@@ -12,8 +12,8 @@ use crate::processes::environments;
 use crate::stack::{Exclusive, Running, exclusive};
 use crate::turn::{Collector, Turn, kind};
 
-const FIRST_HALF: &str = "Two brothers look for";
-const SECOND_HALF: &str = " what they have lost.";
+const FIRST_HALF: &str = "Two brothers travel";
+const SECOND_HALF: &str = " to find what they have lost.";
 
 /// "Is taken over within 45 s even if the client stays silent."
 const SILENT_TAKEOVER_MAX: Duration = Duration::from_secs(45);

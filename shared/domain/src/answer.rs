@@ -84,7 +84,8 @@ pub async fn answer<P: Ports>(
     let outbox = Outbox::new(ports.sender(), ports.clock(), admitted, [request.connection.clone()]);
     let tenure = Tenure { request, past, journal: TurnJournal::default(), epoch: 1, workplace: Workplace::Message };
     let owner = Owner::new(ports, tenure, outbox, ports.nonces().nonce(), 0);
-    owner.run(recording.boxed().fuse(), allowance, admitted).await
+    // On the heap: what an owner keeps between two awaits is large, and several may be at work on one thread.
+    owner.run(recording.boxed().fuse(), allowance, admitted).boxed().await
 }
 
 /// What an owner takes on.

@@ -1,5 +1,6 @@
 //! A turn whose owner is dead, or that waits in the queue, gets a new owner.
 
+use futures_util::FutureExt as _;
 use futures_util::future::Fuse;
 
 use crate::answer::{Answered, Owner, Tenure, Workplace, watch};
@@ -101,5 +102,5 @@ pub async fn take_over<P: Ports>(
     }
     let tenure = Tenure { request, past: &past, journal, epoch, workplace };
     let owner = Owner::new(ports, tenure, outbox, claim.writer, claim.number);
-    owner.run(Fuse::terminated(), Allowance::Unasked, begun).await.map(TakenOver::Answered)
+    owner.run(Fuse::terminated(), Allowance::Unasked, begun).boxed().await.map(TakenOver::Answered)
 }
