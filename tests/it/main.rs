@@ -20,6 +20,7 @@ mod dependencies;
 mod errors;
 mod events;
 mod eventually;
+mod guarantees;
 mod handshake;
 mod idempotency;
 mod limits;

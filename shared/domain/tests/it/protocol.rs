@@ -156,8 +156,11 @@ fn change() -> impl Strategy<Value = (&'static str, Option<Value>)> {
         Just(TEXT_CHARS_MAX),
         Just(CLIENT_FRAME_BYTES_MAX / 3),
     ];
+    // What serde might take for a word or an object.
+    let alike = [json!({"ja": null}), json!({"up": null}), json!(["one-1"]), json!([null]), json!({"Ok": "x"})];
     let value = prop_oneof![
         3 => almost(),
+        1 => prop::sample::select(alike.to_vec()),
         1 => (long, 0..2_usize, prop_oneof![Just("x"), Just("本"), Just("\u{0}")])
             .prop_map(|(count, more, character)| character.repeat(count + more).into()),
     ];
