@@ -283,7 +283,9 @@ impl<'p, P: Ports> Owner<'p, P> {
                     }
                 }
                 grant = asking => {
-                    if let Some(grant) = grant {
+                    if end.is_some() {
+                        // Cancelled meanwhile: what was set aside comes back with the next minute.
+                    } else if let Some(grant) = grant {
                         model = self.ask_model(grant);
                         silent_at = clock.now_ms() + MODEL_SILENCE_MS;
                     } else if self.may_use_template() {
