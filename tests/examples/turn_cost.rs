@@ -428,7 +428,7 @@ fn answer(world: Arc<World>) -> impl Stream<Item = std::io::Result<Bytes>> {
         for token in 0..pace.tokens {
             tokio::time::sleep_until(begun + pace.answer * token / pace.tokens).await;
             world.first_token_at.lock().unwrap().get_or_insert_with(Instant::now);
-            let text = if token % 3 == 0 { "four " } else { "and " };
+            let text = if token % 3 == 0 { "tale " } else { "and " };
             yield Ok(model_event("contentBlockDelta", json!({ "contentBlockIndex": 0, "delta": { "text": text } })));
         }
         yield Ok(model_event("contentBlockStop", json!({ "contentBlockIndex": 0 })));
