@@ -170,7 +170,7 @@ async fn a_guardrail_looks_at_the_shoppers_own_words() {
     let guarded = json!({ "guardContent": { "text": { "text": "海賊の漫画は？" } } });
     assert_eq!(body["messages"][2]["content"], json!([{ "text": "<store_data/>\n" }, guarded]));
     let expected = json!({
-        "guardrailIdentifier": "gr-1", "guardrailVersion": "3", "streamProcessingMode": "sync",
+        "guardrailIdentifier": "gr-1", "guardrailVersion": "3", "streamProcessingMode": "sync", "trace": "disabled",
     });
     assert_eq!(body["guardrailConfig"], expected);
 }

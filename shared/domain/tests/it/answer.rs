@@ -1,13 +1,14 @@
 //! Answering: what is sent, stored and asked, in which order and when.
 
 use domain::limits::{
-    COALESCING_WINDOW_MS, LEASE_MS, MESSAGE_TURN_MS, MODEL_SILENCE_MS, SERVER_FRAME_BYTES_MAX, TAKEOVER_MARGIN_MS,
-    TICK_MS, WATCH_AFTER_MS,
+    COALESCING_WINDOW_MS, GATHER_DEADLINE_MS, LEASE_MS, MESSAGE_TURN_MS, MODEL_SILENCE_MS, SERVER_FRAME_BYTES_MAX,
+    TAKEOVER_MARGIN_MS, TICK_MS, WATCH_AFTER_MS,
 };
 use domain::ports::{Clock as _, Task};
 use domain::protocol::{ErrorCode, ServerEvent, StopReason, TurnState, Usage};
 use domain::turn::{Hold, Phase};
 use domain::watchdog::Watched;
+use futures_util::future::join_all;
 use futures_util::join;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -317,6 +318,30 @@ fn a_store_that_is_down_is_announced_and_the_question_answered() {
 }
 
 #[test]
+fn fifty_turns_at_once_are_answered_while_services_hang_and_fail() {
+    let ports = stocked();
+    ports.store.delay(Service::Search, 60_000);
+    ports.store.delay(Service::Reviews, 60_000);
+    ports.store.fail(Service::Articles);
+    ports.model.follow(Step::answer(["Alpha ", "beta."], 200));
+    let shoppers: Vec<_> = (0..50).map(|number| samples::shopper(&format!("shopper-{number}"))).collect();
+    let asking = shoppers.iter().enumerate().map(|(number, shopper)| {
+        let (message, connection) = (question(), samples::connection(&format!("tab-{number}")));
+        let ports = &ports;
+        async move { send(ports, shopper, &message, &connection).await }
+    });
+    let told = ports.clock.block_on(join_all(asking));
+    assert_eq!(told.len(), 50);
+    for (number, told) in told.into_iter().enumerate() {
+        let frames = frames(&ports, &format!("tab-{number}"));
+        assert_eq!((told, types(&frames).last().copied()), (Told::Frames, Some("turn.completed")), "{frames:#?}");
+        let end = frames.last().unwrap();
+        let first_token_ms = end["data"]["latency"]["first_token_ms"].as_u64().unwrap();
+        assert!(first_token_ms <= GATHER_DEADLINE_MS + 500, "nobody waits for another: {first_token_ms} ms");
+    }
+}
+
+#[test]
 fn the_end_is_told_to_followers_after_it_is_stored_even_when_a_tick_was_not_acknowledged() {
     let script = || Step::answer(["Alpha ", "beta ", "gamma."], 400);
     let rehearsal = stocked();
@@ -416,7 +441,7 @@ proptest! {
             send(&ports, &aiko, &sent, &first).await;
             answered.set(true);
         };
-        let joining = futures_util::future::join_all(joins_at.iter().enumerate().map(|(name, at)| {
+        let joining = join_all(joins_at.iter().enumerate().map(|(name, at)| {
             let (ports, sent, aiko, answered) = (&ports, &sent, &aiko, &answered);
             async move {
                 while ports.faults.effects().len() < *at && !answered.get() {
@@ -453,7 +478,7 @@ proptest! {
         let aiko = samples::shopper("aiko");
         let first = samples::connection("a");
         let owner = send(&ports, &aiko, &sent, &first);
-        let joining = futures_util::future::join_all(joins_at.iter().enumerate().map(|(name, at)| {
+        let joining = join_all(joins_at.iter().enumerate().map(|(name, at)| {
             let (ports, sent, aiko) = (&ports, &sent, &aiko);
             async move {
                 while ports.faults.effects().len() < *at && ports.clock.now_ms() < START_MS + LEASE_MS {
