@@ -2,6 +2,7 @@
 //! frame that the protocol does not allow.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -101,7 +102,7 @@ impl Client {
         let stream = socket.connect(server).await?;
         let request = ClientRequestBuilder::new(url);
         let request = subprotocols.iter().fold(request, |request, offer| request.with_sub_protocol(*offer));
-        let (socket, answer) = timeout(PATIENCE, client_async(request, stream)).await.expect("the handshake ends")?;
+        let (socket, answer) = timeout(PATIENCE, client_async(request, stream)).await.map_err(io::Error::from)??;
         let echoed: Vec<_> = answer.headers().get_all("sec-websocket-protocol").iter().collect();
         assert_eq!(echoed, [SUBPROTOCOL]);
         Ok(Self { socket, inbox: VecDeque::new(), forgives_gateway_errors: false, gateway_errors: 0 })
