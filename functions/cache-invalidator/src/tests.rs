@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 
-use domain::limits::PRODUCTS_PER_EVENT_MAX;
+use domain::limits::{PRODUCTS_PER_EVENT_MAX, REVIEW_REFRESHES_MAX};
 use domain::ports::{CacheInvalidations, Unavailable};
 use domain::store::tags;
 use serde_json::{Value, json};
-use testkit::{InMemory, START_MS, Service, samples};
+use testkit::{InMemory, START_MS, Service, StoreData, samples};
 
 use crate::{Failure, handle};
 
@@ -67,6 +67,20 @@ fn on_schedule_the_reviews_of_what_is_in_demand_are_read_again() {
     let scheduled = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
     heed(&world, &Caches::default(), &scheduled).unwrap();
     assert_eq!(world.store.calls(), [Service::Trending, Service::Reviews]);
+}
+
+#[test]
+fn so_many_products_reviews_are_read_again_and_no_more() {
+    for (in_demand, read) in
+        [(REVIEW_REFRESHES_MAX, REVIEW_REFRESHES_MAX), (REVIEW_REFRESHES_MAX + 1, REVIEW_REFRESHES_MAX)]
+    {
+        let world = InMemory::new();
+        let trending = (0..in_demand).map(|number| samples::product(&format!("one-piece-{number}"))).collect();
+        world.store.stock(StoreData { trending, ..StoreData::default() });
+        heed(&world, &Caches::default(), &json!({"source": "aws.events", "detail-type": "Scheduled Event"})).unwrap();
+        let reads = world.store.calls().into_iter().filter(|service| *service == Service::Reviews).count();
+        assert_eq!(reads, read, "{in_demand} in demand");
+    }
 }
 
 #[test]

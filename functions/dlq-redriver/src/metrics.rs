@@ -2,10 +2,9 @@
 
 use std::io::{self, Write};
 
+use aws_adapters::NAMESPACE;
 use domain::redrive::{QueueReport, RedriveReport};
 use serde_json::{Value, json};
-
-const NAMESPACE: &str = "manga-chat";
 
 /// Writes what became of each queue's letters, a line for each. A dry run has nothing to count.
 ///

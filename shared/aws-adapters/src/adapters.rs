@@ -1,5 +1,7 @@
 //! The adapters of the functions that work on turns, together.
 
+use std::sync::Arc;
+
 use aws_config::SdkConfig;
 use domain::guarded_model::GuardedModel;
 use domain::pages::StorePages;
@@ -11,10 +13,11 @@ use crate::configuration::{
     AnswerConfiguration, InvalidatorConfiguration, MessageConfiguration, RedriverConfiguration, TurnConfiguration,
     WatchdogConfiguration, WorkerConfiguration,
 };
+use crate::services::Hints;
 use crate::{
     ApiGatewaySender, BedrockModel, BudgetLimits, DynamoDbBuckets, DynamoDbBudgets, DynamoDbConnections,
-    DynamoDbFollowUps, DynamoDbHints, DynamoDbQuarantine, DynamoDbTurns, EmbeddedMetrics, RandomNonces, Schedules,
-    Services, SnsEscalations, SnsTurnEvents, SqsDeadLetters, SqsMessages, SqsQueues, SystemClock, clients,
+    DynamoDbFollowUps, DynamoDbHints, DynamoDbQuarantine, DynamoDbTurns, EmbeddedMetrics, Guard, RandomNonces,
+    Schedules, Services, SnsEscalations, SnsTurnEvents, SqsDeadLetters, SqsMessages, SqsQueues, SystemClock, clients,
 };
 
 /// What it takes to end turns, on the real things.
@@ -74,9 +77,6 @@ impl TurnPorts for TurnAdapters {
     }
 }
 
-/// What the environments of a function tell one another.
-type Hints = DynamoDbHints<SystemClock>;
-
 /// The models, behind a breaker.
 type Model = GuardedModel<BedrockModel, SystemClock, EmbeddedMetrics, Hints>;
 
@@ -117,6 +117,7 @@ impl Adapters {
         let (dynamodb, table) = (&turns.dynamodb, &configuration.turns.table_name);
         let models = &configuration.models;
         let hints = DynamoDbHints::new(dynamodb.clone(), table, SystemClock);
+        let guard = Arc::new(Guard::new(SystemClock, metrics.clone(), hints));
         let bedrock = BedrockModel::new(clients::bedrock_runtime(sdk), models.clone());
         let limits = BudgetLimits { primary: models.tokens_per_minute, cheaper: models.cheaper_tokens_per_minute };
         Self {
@@ -126,8 +127,8 @@ impl Adapters {
             connections: DynamoDbConnections::new(dynamodb.clone(), table, SystemClock),
             buckets: DynamoDbBuckets::new(dynamodb.clone(), table),
             follow_ups: DynamoDbFollowUps::new(dynamodb.clone(), table, schedules, SystemClock),
-            model: GuardedModel::new(bedrock, SystemClock, metrics.clone(), hints.clone()),
-            store: Services::new(sdk, configuration, metrics.clone(), hints),
+            model: GuardedModel::new(bedrock, Arc::clone(&guard)),
+            store: Services::new(sdk, configuration, guard),
             metrics,
             turns,
         }
@@ -273,10 +274,11 @@ impl InvalidatorAdapters {
         let InvalidatorConfiguration { table_name, store, valkey } = configuration;
         let hints = DynamoDbHints::new(clients::dynamodb(sdk), table_name, SystemClock);
         let metrics = EmbeddedMetrics::new("cache-invalidator");
+        let guard = Guard::new(SystemClock, metrics.clone(), hints.clone());
         let opened = valkey.as_ref().and_then(|valkey| ValkeyCache::new(valkey, SystemClock).ok());
         Self {
-            caches: SharedCaches { hints: hints.clone(), valkey: opened },
-            store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics.clone(), hints),
+            store: StoreClient::new(store.clone(), valkey.clone(), Arc::new(guard)),
+            caches: SharedCaches { hints, valkey: opened },
             metrics,
         }
     }

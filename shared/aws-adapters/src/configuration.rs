@@ -2,9 +2,10 @@
 //!
 //! Every problem is reported, in one line; nothing is silently replaced.
 
-use crate::OpenSearchConfiguration;
 use domain::ids::SessionKey;
 use store_client::{ServiceConfiguration, StoreConfiguration, ValkeyConfiguration};
+
+use crate::OpenSearchConfiguration;
 
 /// The environment variables of `authorizer`.
 pub const AUTHORIZER_VARIABLES: [&str; 6] =

@@ -48,5 +48,5 @@ pub use quarantine::DynamoDbQuarantine;
 pub use queues::{SqsMessages, SqsQueues};
 pub use runtime::runtime;
 pub use sender::ApiGatewaySender;
-pub use services::Services;
+pub use services::{Guard, Services};
 pub use turns::DynamoDbTurns;

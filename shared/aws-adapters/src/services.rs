@@ -1,20 +1,24 @@
 //! The store's services, and OpenSearch in place of the one for the help articles where there is one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use domain::breaker::{Breaker, Transition, Upstream};
+use domain::breaker::Upstream;
+use domain::guard;
 use domain::ids::ProductId;
 use domain::limits::SERVICE_CALL_MS;
-use domain::metrics::{Measure, Metrics as _};
-use domain::ports::{Clock as _, SharedHints as _, StoreServices, Unavailable};
+use domain::ports::{StoreServices, Unavailable};
 use domain::store::{Article, Order, Product, Promotion, Recommendation, Review};
 use store_client::StoreClient;
 
 use crate::configuration::AnswerConfiguration;
 use crate::{DynamoDbHints, EmbeddedMetrics, OpenSearchKnowledge, SystemClock};
 
-type Hints = DynamoDbHints<SystemClock>;
+pub(crate) type Hints = DynamoDbHints<SystemClock>;
+
+/// The breakers of an execution environment, in front of the services and the models.
+pub type Guard = guard::Guard<SystemClock, EmbeddedMetrics, Hints>;
 
 /// What the chat asks about the store.
 #[derive(Debug)]
@@ -23,35 +27,28 @@ pub struct Services {
     open_search: Option<OpenSearch>,
 }
 
-/// OpenSearch, behind a breaker as the services are.
+/// OpenSearch, guarded as the services are.
 #[derive(Debug)]
 struct OpenSearch {
     knowledge: OpenSearchKnowledge<SystemClock>,
-    breaker: Breaker,
-    metrics: EmbeddedMetrics,
-    hints: Hints,
+    guard: Arc<Guard>,
 }
 
 impl Services {
     /// The services of a configuration.
-    pub fn new(sdk: &SdkConfig, configuration: &AnswerConfiguration, metrics: EmbeddedMetrics, hints: Hints) -> Self {
+    pub fn new(sdk: &SdkConfig, configuration: &AnswerConfiguration, guard: Arc<Guard>) -> Self {
         let AnswerConfiguration { store, valkey, open_search, .. } = configuration;
         let open_search = open_search.as_ref().map(|open_search| OpenSearch {
             knowledge: OpenSearchKnowledge::new(open_search.clone(), sdk, SystemClock),
-            breaker: Breaker::default(),
-            metrics: metrics.clone(),
-            hints: hints.clone(),
+            guard: Arc::clone(&guard),
         });
-        Self { store: StoreClient::new(store.clone(), valkey.clone(), SystemClock, metrics, hints), open_search }
+        Self { store: StoreClient::new(store.clone(), valkey.clone(), guard), open_search }
     }
 }
 
 impl OpenSearch {
     async fn articles(&self, query: &str, limit: usize) -> Result<Vec<Article>, Unavailable> {
-        let (passage, transition) = self.breaker.enter(SystemClock.now_ms(), self.hints.breaker(Upstream::Knowledge));
-        self.note(transition);
-        let Some(passage) = passage else {
-            self.metrics.record(Measure::spared_call(Upstream::Knowledge));
+        let Some(passage) = self.guard.enter(Upstream::Knowledge) else {
             return Err(Unavailable { operation: "search help articles", source: "the breaker is open".into() });
         };
         let within = Duration::from_millis(SERVICE_CALL_MS);
@@ -59,20 +56,11 @@ impl OpenSearch {
             Ok(found) => found,
             Err(late) => Err(Unavailable { operation: "search help articles", source: late.into() }),
         };
-        let now = SystemClock.now_ms();
-        self.note(match &found {
-            Ok(_) => self.breaker.succeeded(passage, now),
-            Err(_) => self.breaker.failed(passage, now),
-        });
-        found
-    }
-
-    fn note(&self, transition: Option<Transition>) {
-        let Some(transition) = transition else { return };
-        self.metrics.record(Measure::breaker(Upstream::Knowledge, transition));
-        if let Transition::Opened { until } = transition {
-            self.hints.opened(Upstream::Knowledge, until);
+        match &found {
+            Ok(_) => self.guard.succeeded(Upstream::Knowledge, passage),
+            Err(_) => self.guard.failed(Upstream::Knowledge, passage),
         }
+        found
     }
 }
 

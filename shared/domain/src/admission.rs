@@ -128,7 +128,6 @@ async fn admit_once<P: Ports>(
     let attempt = ports.nonces().nonce();
     let (bucket_key, limit) = (BucketKey::Messages(principal.clone()), message_limit(principal));
     let mut has_token = false;
-    let needs_model = Route::of(&message.text, message.product_id().is_some()).path == TurnPath::Llm;
 
     for _ in 0..ADMISSION_ATTEMPTS_MAX {
         let (turns, buckets) = (ports.turns(), ports.buckets());
@@ -183,7 +182,7 @@ async fn admit_once<P: Ports>(
         };
         let past = Past { summary: conversation.summary, exchanges };
         let leave = async {
-            if needs_model && *allowance == Allowance::Unasked {
+            if *allowance == Allowance::Unasked && needs_model(message) {
                 let input_tokens = expected_tokens(&message.text, &past);
                 *allowance = brown_out::grant(ports, input_tokens, None).await.into();
             }
@@ -218,6 +217,10 @@ async fn admit_once<P: Ports>(
         }
     }
     Ok(Admission::Refused(ErrorCode::ConversationBusy.into()))
+}
+
+fn needs_model(message: &MessageSend) -> bool {
+    Route::of(&message.text, message.product_id().is_some()).path == TurnPath::Llm
 }
 
 /// The same message again, or another under its id.

@@ -14,6 +14,7 @@ pub mod escalation;
 pub mod facts;
 pub mod follow_up;
 pub mod gather;
+pub mod guard;
 pub mod guarded_model;
 pub mod ids;
 pub mod injection;

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Json;
 use domain::breaker::{Hint, Upstream};
+use domain::guard::Guard;
 use domain::ids::ProductId;
 use domain::metrics::{Measure, Metrics};
 use domain::ports::{SharedHints, StoreServices as _};
@@ -142,7 +143,10 @@ async fn run(environments: usize, valkey: Option<&ValkeyConfiguration>) -> Resul
         store_key: "a-service-key".to_owned(),
     };
     let (clock, counts) = (ManualClock::new(), Counts::default());
-    let client = || StoreClient::new(configuration.clone(), valkey.cloned(), clock.clone(), counts.clone(), NoHints);
+    let client = || {
+        let guard = Arc::new(Guard::new(clock.clone(), counts.clone(), NoHints));
+        StoreClient::new(configuration.clone(), valkey.cloned(), guard)
+    };
     let clients: Vec<_> = std::iter::repeat_with(client).take(environments).collect();
     let (questions, mut random) = (Zipf::new(KINDS), fastrand::Rng::with_seed(11));
     for _ in 0..TURNS {

@@ -60,7 +60,7 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> CachedServices<C, M
     }
 
     fn clock(&self) -> &C {
-        &self.services.calls.clock
+        self.services.calls.guard.clock()
     }
 
     /// A request begins.
@@ -103,11 +103,11 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> CachedServices<C, M
     }
 
     fn tell(&self, outcome: CacheOutcome, question: &Question) {
-        self.services.calls.metrics.record(Measure::cache(outcome, question.upstream));
+        self.services.calls.guard.metrics().record(Measure::cache(outcome, question.upstream));
     }
 
     fn is_fresh<X: Item>(&self, entry: &Entry<X>, question: &Question) -> bool {
-        entry.is_fresh(question, self.clock().now_ms(), &self.services.calls.hints)
+        entry.is_fresh(question, self.clock().now_ms(), self.services.calls.guard.hints())
     }
 
     /// Looks into Valkey, then asks the service, then makes do with what is old.
@@ -237,6 +237,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use domain::breaker::Upstream;
+    use domain::guard::Guard;
     use testkit::{ManualClock, RecordedMetrics, ScriptedHints, samples};
 
     use super::*;
@@ -255,7 +256,8 @@ mod tests {
             knowledge: nowhere(),
             store_key: String::new(),
         };
-        let calls = Calls::new(ManualClock::new(), RecordedMetrics::default(), ScriptedHints::default());
+        let guard = Guard::new(ManualClock::new(), RecordedMetrics::default(), ScriptedHints::default());
+        let calls = Calls { guard: Arc::new(guard) };
         let services = CachedServices::new(Services::new(configuration, calls), None);
         for (answers, kept) in
             [(0..CACHE_ENTRIES_MAX, CACHE_ENTRIES_MAX), (0..CACHE_ENTRIES_MAX + 1, CACHE_ENTRIES_MAX)]

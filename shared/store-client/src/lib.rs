@@ -17,6 +17,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use domain::breaker::Upstream;
+use domain::guard::Guard;
 use domain::ids::ProductId;
 use domain::limits::{
     ARTICLES_CACHE_MS, PRODUCT_CACHE_MS, PROMOTIONS_CACHE_MS, RECOMMENDATIONS_CACHE_MS, REVIEWS_CACHE_MS,
@@ -51,15 +52,13 @@ impl<C: Clock + Clone + 'static, M: Metrics, H: SharedHints> StoreClient<C, M, H
     pub fn new(
         configuration: StoreConfiguration,
         valkey: Option<ValkeyConfiguration>,
-        clock: C,
-        metrics: M,
-        hints: H,
+        guard: Arc<Guard<C, M, H>>,
     ) -> Self {
         let valkey = valkey.and_then(|valkey| {
-            let opened = ValkeyCache::new(&valkey, clock.clone());
+            let opened = ValkeyCache::new(&valkey, guard.clock().clone());
             opened.inspect_err(|error| tracing::error!(%error, "there is no second level of the cache")).ok()
         });
-        let services = Services::new(configuration, Calls::new(clock, metrics, hints));
+        let services = Services::new(configuration, Calls { guard });
         Self(Arc::new(CachedServices::new(services, valkey)))
     }
 }
@@ -155,7 +154,7 @@ impl<C: Clock + Clone + 'static, M: Metrics + 'static, H: SharedHints + 'static>
         let ask = self.0.services.promotions(span.deadline);
         let mut running = self.0.look_up(&question, span, ask).await.map_err(unavailable("ask for promotions"))?;
         // They may have ended since they were read.
-        let now = self.0.services.calls.clock.now_ms();
+        let now = self.0.services.calls.guard.clock().now_ms();
         running.retain(|promotion| now < promotion.ends_at);
         Ok(running)
     }

@@ -1,6 +1,6 @@
 //! The sample events, taken in and answered as the function does it.
 
-use domain::store::{ArticlePage, OrderPage, Product, ProductPage, RecommendationPage};
+use domain::store::{ArticlePage, OfferPage, OrderPage, Product, ProductPage, RecommendationPage};
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Context, LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
@@ -36,6 +36,8 @@ async fn sample_events_are_answered() {
     assert_eq!(found.products.first().unwrap().product_id, "slam-dunk-2");
     let product: Product = answer(&store, event!("product")).await;
     assert_eq!(product.product_id, "frieren-1");
+    let offers: OfferPage = answer(&store, event!("offers")).await;
+    assert_eq!(offers.offers.len(), 2);
     let orders: OrderPage = answer(&store, event!("orders")).await;
     assert!(!orders.orders.is_empty());
     let trending: ProductPage = answer(&store, event!("trending")).await;

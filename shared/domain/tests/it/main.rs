@@ -24,6 +24,7 @@ mod escalation;
 mod facts;
 mod follow_up;
 mod gather;
+mod guarded_model;
 mod ids;
 mod injection;
 mod intent;

@@ -11,8 +11,10 @@ mod server;
 mod shop;
 mod valkey;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use domain::guard::Guard;
 use domain::ports::Unavailable;
 use store_client::{ServiceConfiguration, StoreClient, StoreConfiguration, ValkeyConfiguration};
 use testkit::{RecordedMetrics, ScriptedHints};
@@ -72,7 +74,8 @@ impl World {
 
     fn with(configuration: StoreConfiguration, valkey: Option<ValkeyConfiguration>, clock: SkippingClock) -> Self {
         let (metrics, hints) = (RecordedMetrics::default(), ScriptedHints::default());
-        let client = StoreClient::new(configuration, valkey, clock.clone(), metrics.clone(), hints.clone());
+        let guard = Arc::new(Guard::new(clock.clone(), metrics.clone(), hints.clone()));
+        let client = StoreClient::new(configuration, valkey, guard);
         Self { client, clock, metrics, hints }
     }
 }
