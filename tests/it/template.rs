@@ -1,12 +1,13 @@
 //! `template.yaml`: what SAM makes of it has no cycle, and a function has one name everywhere.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
 use aws_adapters::configuration::{
-    AUTHORIZER_VARIABLES, CONNECT_VARIABLES, DISCONNECT_VARIABLES, INVALIDATOR_VARIABLES, MESSAGE_VARIABLES,
-    REDRIVER_VARIABLES, STORE_API_VARIABLES, WATCHDOG_VARIABLES, WORKER_VARIABLES,
+    AuthorizerConfiguration, ConnectConfiguration, DisconnectConfiguration, InvalidatorConfiguration,
+    MessageConfiguration, RedriverConfiguration, StoreApiConfiguration, WatchdogConfiguration, WorkerConfiguration,
 };
 use cargo_metadata::MetadataCommand;
 use serde_json::{Value, json};
@@ -62,20 +63,30 @@ async fn a_function_has_one_name_everywhere() {
     }
 }
 
-/// The variables a function reads.
-fn variables_read(function: &str) -> &'static [&'static str] {
-    match function {
-        "authorizer" => &AUTHORIZER_VARIABLES,
-        "cache-invalidator" => &INVALIDATOR_VARIABLES,
-        "connect" => &CONNECT_VARIABLES,
-        "disconnect" => &DISCONNECT_VARIABLES,
-        "dlq-redriver" => &REDRIVER_VARIABLES,
-        "follow-up-worker" => &WORKER_VARIABLES,
-        "message" => &MESSAGE_VARIABLES,
-        "store-api" => &STORE_API_VARIABLES,
-        "watchdog" => &WATCHDOG_VARIABLES,
-        other => panic!("{other} declares no variables"),
-    }
+/// The variables a function reads: those its configuration asks for, whether they are there or not, and what telemetry reads.
+fn variables_read(function: &str) -> BTreeSet<String> {
+    let read = RefCell::new(BTreeSet::from(["LOG_LEVEL".to_owned()]));
+    let lookup = |name: &str| {
+        read.borrow_mut().insert(name.to_owned());
+        None
+    };
+    let complete = match function {
+        "authorizer" => AuthorizerConfiguration::from_lookup(lookup).is_ok(),
+        "cache-invalidator" => InvalidatorConfiguration::from_lookup(lookup).is_ok(),
+        "connect" => ConnectConfiguration::from_lookup(lookup).is_ok(),
+        "disconnect" => DisconnectConfiguration::from_lookup(lookup).is_ok(),
+        "dlq-redriver" => RedriverConfiguration::from_lookup(lookup).is_ok(),
+        "follow-up-worker" => WorkerConfiguration::from_lookup(lookup).is_ok(),
+        "message" => MessageConfiguration::from_lookup(lookup).is_ok(),
+        "store-api" => StoreApiConfiguration::from_lookup(lookup).is_ok(),
+        "watchdog" => WatchdogConfiguration::from_lookup(lookup).is_ok(),
+        other => panic!("{other} has no configuration"),
+    };
+    assert!(!complete, "{function} needs nothing");
+    let mut read = read.into_inner();
+    // The SDK's, which Lambda sets.
+    read.retain(|name| !name.starts_with("AWS_"));
+    read
 }
 
 #[tokio::test]
@@ -94,7 +105,7 @@ async fn a_function_is_given_the_variables_it_reads() {
         given.extend(shared.clone());
         // The SDK reads its own variables by itself.
         given.retain(|name| !name.starts_with("AWS_"));
-        let read: BTreeSet<String> = variables_read(&function).iter().map(|name| (*name).to_owned()).collect();
+        let read = variables_read(&function);
         assert_eq!(given, read, "{id}");
         assert!(samples.is_superset(&read), "events/env.json lacks {:?}", read.difference(&samples));
     }
