@@ -24,9 +24,10 @@ const SHOPPERS: u8 = 200;
 /// For so long things go wrong.
 const STORM: Duration = Duration::from_secs(120);
 
-/// After the storm everybody has been answered this soon: what was queued behind an open breaker waits for it, and for the pauses
-/// of its task, which grow.
-const CALM_MAX: Duration = Duration::from_secs(300);
+/// After the storm everybody has been answered this soon, on a machine that has a third of its time for this: each shopper has
+/// at least one question, few are answered at a time, and what was queued behind an open breaker waits for it and for the
+/// pauses of its task, which grow.
+const CALM_MAX: Duration = Duration::from_secs(600);
 
 /// A worker that is killed before its first heartbeat has its tasks hidden for as long as its queue says. In the template
 /// that is six times the worker's time-out, twelve minutes; this test does not have them.
