@@ -57,6 +57,7 @@ async fn whatever_dies_every_accepted_message_ends_exactly_once() {
     println!("after the storm {} connections are open", stack.gateway().connections());
     let visits = timeout(CALM_MAX, join_all(shoppers)).await;
     let visits = visits.unwrap_or_else(|_| panic!("not answered: {:?}; {}", storm.open.lock().unwrap(), storm.tally));
+    println!("{}", storm.tally);
     let turns: Vec<_> = visits.into_iter().flat_map(|visit| visit.expect("no shopper finds fault")).collect();
 
     for name in ["FollowUpQueueUrl", "WatchdogQueueUrl"] {
@@ -68,7 +69,6 @@ async fn whatever_dies_every_accepted_message_ends_exactly_once() {
     }
     verdict::assert_every_turn_is_stored_once(&sdk, output(&stack, "TableName"), &turns).await;
     let told_again = verdict::assert_every_end_was_published(&events, &turns).await;
-    println!("{}", storm.tally);
     println!("{}", verdict::outcomes(&turns));
     println!(
         "batches redelivered {}, ends published again {told_again}",
