@@ -137,8 +137,9 @@ impl Exclusive {
         self.running.stack.valkey()
     }
 
-    /// Has every function start anew, with closed breakers and nothing in its memory.
+    /// Has every function start anew, with closed breakers, nothing in its memory and nothing in the cache they share.
     pub async fn start_anew(&self) {
+        self.valkey().restart().await.expect("Valkey starts again");
         self.running.forget_failures().await;
     }
 
