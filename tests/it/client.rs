@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -23,9 +23,6 @@ pub const SUBPROTOCOL: &str = "manga-chat.v1";
 
 /// How long any one thing may take, on a slow machine with cold functions.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Between two handshakes.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// "Each frame ≤ 28 KB of UTF-8."
 const FRAME_BYTES_MAX: usize = 28 * 1024;
@@ -88,18 +85,11 @@ impl Client {
         Self::open(stack.websocket_url(), subprotocols).await
     }
 
-    /// Connects to a URL, again and again while the server fails, as a slow machine may have it.
     pub async fn open(url: &str, subprotocols: &[&str]) -> Result<Self, u16> {
-        let give_up_at = Instant::now() + PATIENCE;
-        loop {
-            match Self::connect(Ipv4Addr::LOCALHOST, url, subprotocols).await {
-                Ok(client) => return Ok(client),
-                Err(Error::Http(refusal)) if refusal.status().is_server_error() && Instant::now() < give_up_at => {
-                    sleep(PAUSE).await;
-                }
-                Err(Error::Http(refusal)) => return Err(refusal.status().as_u16()),
-                Err(error) => panic!("the handshake fails: {error}"),
-            }
+        match Self::connect(Ipv4Addr::LOCALHOST, url, subprotocols).await {
+            Ok(client) => Ok(client),
+            Err(Error::Http(refusal)) => Err(refusal.status().as_u16()),
+            Err(error) => panic!("the handshake fails: {error}"),
         }
     }
 
